@@ -1,0 +1,7 @@
+//! Small containers and newtypes that know nothing of load balancing. No domain words here.
+
+pub mod counter;
+pub mod time;
+
+pub use counter::{Counter, Gauge, Sharded};
+pub use time::Instant;

@@ -1,0 +1,108 @@
+//! The one failure type: whose fault, in which phase, and is a retry safe. One table maps it to the status that the
+//! client sees, the retry rule, the outlier outcome, the log's reason and the metric's label.
+
+/// Why a request or connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Failure {
+    RequestMalformed,
+    RequestHeadTimeout,
+    RequestHeadTooLarge,
+    RequestTargetTooLong,
+    RequestBodyTooLarge,
+    RequestBodyTimeout,
+    RequestBodyMalformed,
+    ExpectationUnknown,
+    TransferCodingUnknown,
+    VersionUnsupported,
+    ClientClosed,
+    ClientStalled,
+    NoRoute,
+    MethodNotAllowed,
+    NoEndpoint,
+    ConnectRefused,
+    ConnectTimeout,
+    UpstreamReset,
+    UpstreamClosedEarly,
+    UpstreamMalformed,
+    UpstreamHeadTimeout,
+    UpstreamBodyTimeout,
+    ListenerFull,
+    Draining,
+    Internal,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Client,
+    Endpoint,
+    Gateway,
+    Configuration,
+}
+
+/// When a failed attempt may be tried again on another endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    /// Nothing of the request reached the endpoint: always safe.
+    Always,
+    /// Only where the method is idempotent and the request can be sent again (RFC 9110 section 9.2.2).
+    Idempotent,
+}
+
+/// One row of the failure table.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    /// The status that the client sees, if it can still be sent. 0: the connection is closed without one.
+    pub status: u16,
+    pub fault: Fault,
+    pub retry: Retry,
+    /// Reason in the access log and label in metrics.
+    pub name: &'static str,
+    /// What the client reads in the plain body.
+    pub text: &'static str,
+}
+
+macro_rules! table {
+    ($($kind:ident => $status:literal, $fault:ident, $retry:ident, $name:literal, $text:literal;)*) => {
+        impl Failure {
+            /// Every kind, in the order of its index.
+            pub const ALL: &'static [Failure] = &[$(Failure::$kind),*];
+            /// The table row of this kind.
+            pub const fn verdict(self) -> Verdict {
+                match self {
+                    $(Failure::$kind => Verdict { status: $status, fault: Fault::$fault, retry: Retry::$retry, name: $name, text: $text },)*
+                }
+            }
+        }
+    };
+}
+
+table! {
+    RequestMalformed      => 400, Client, Never, "request_malformed", "The request is not valid HTTP.";
+    RequestHeadTimeout    => 408, Client, Never, "request_head_timeout", "The request head did not arrive in time.";
+    RequestHeadTooLarge   => 431, Client, Never, "request_head_too_large", "The request head is larger than this gateway allows.";
+    RequestTargetTooLong  => 414, Client, Never, "request_target_too_long", "The request target is longer than this gateway allows.";
+    RequestBodyTooLarge   => 413, Client, Never, "request_body_too_large", "The request body is larger than this gateway allows.";
+    RequestBodyTimeout    => 408, Client, Never, "request_body_timeout", "The request body did not arrive in time.";
+    RequestBodyMalformed  => 400, Client, Never, "request_body_malformed", "The request body is not validly framed.";
+    ExpectationUnknown    => 417, Client, Never, "expectation_unknown", "The Expect header asks for something unknown.";
+    TransferCodingUnknown => 501, Client, Never, "transfer_coding_unknown", "The transfer coding is not supported.";
+    VersionUnsupported    => 505, Client, Never, "version_unsupported", "The HTTP version is not supported.";
+    ClientClosed          => 0,   Client, Never, "client_closed", "";
+    ClientStalled         => 0,   Client, Never, "client_stalled", "";
+    NoRoute               => 404, Configuration, Never, "no_route", "No route matches this request.";
+    MethodNotAllowed      => 405, Configuration, Never, "method_not_allowed", "The route does not allow this method.";
+    NoEndpoint            => 503, Configuration, Never, "no_endpoint", "No endpoint is available for this request.";
+    ConnectRefused        => 502, Endpoint, Always, "connect_refused", "The endpoint refused the connection.";
+    ConnectTimeout        => 504, Endpoint, Always, "connect_timeout", "The endpoint did not accept the connection in time.";
+    UpstreamReset         => 502, Endpoint, Idempotent, "upstream_reset", "The endpoint reset the connection.";
+    UpstreamClosedEarly   => 502, Endpoint, Idempotent, "upstream_closed_early", "The endpoint closed the connection before its response was complete.";
+    UpstreamMalformed     => 502, Endpoint, Never, "upstream_malformed", "The endpoint's response is not valid HTTP.";
+    UpstreamHeadTimeout   => 504, Endpoint, Never, "upstream_head_timeout", "The endpoint did not respond in time.";
+    UpstreamBodyTimeout   => 504, Endpoint, Never, "upstream_body_timeout", "The endpoint stopped sending its response.";
+    ListenerFull          => 503, Gateway, Never, "listener_full", "The gateway has no room for another connection.";
+    Draining              => 503, Gateway, Never, "draining", "The gateway is shutting down.";
+    Internal              => 500, Gateway, Never, "internal", "The gateway failed. This is a bug.";
+}

@@ -1,0 +1,7 @@
+//! What is counted and how it is shown. Nothing here may block a worker.
+
+pub mod histogram;
+pub mod stats;
+
+pub use histogram::Histogram;
+pub use stats::{EndpointStats, ListenerStats, RouteStats, UpstreamStats, WorkerStats};
