@@ -74,7 +74,10 @@ pub struct TcpSettings {
 pub enum Target {
     One(UpstreamIndex),
     /// Weights, each at least 1, and their sum.
-    Split { parts: Vec<(u32, UpstreamIndex)>, total: u32 },
+    Split {
+        parts: Vec<(u32, UpstreamIndex)>,
+        total: u32,
+    },
 }
 
 #[derive(Debug)]

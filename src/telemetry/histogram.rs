@@ -14,7 +14,10 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { buckets: std::array::from_fn(|_| Counter::default()), sum_micros: Counter::default() }
+        Histogram {
+            buckets: std::array::from_fn(|_| Counter::default()),
+            sum_micros: Counter::default(),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is counted and how it is shown. Nothing here may block a worker.
 
 pub mod histogram;
+pub mod log;
 pub mod stats;
+pub mod timestamp;
 
 pub use histogram::Histogram;
 pub use stats::{EndpointStats, ListenerStats, RouteStats, UpstreamStats, WorkerStats};
