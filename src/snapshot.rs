@@ -45,7 +45,7 @@ pub enum Protocol {
 pub struct HttpSettings {
     /// Request head → index into [`Snapshot::routes`].
     pub router: Router,
-    /// Peers whose X-Forwarded-* and Forwarded headers are believed and extended; others' are replaced.
+    /// Client addresses whose X-Forwarded-* and Forwarded headers are believed and extended; others' are replaced.
     pub trusted: Vec<ipnet::IpNet>,
     /// Bytes; the request line and all fields.
     pub head_max: usize,

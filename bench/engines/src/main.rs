@@ -1,1 +1,3 @@
+//! Runs the engines that are compared side by side.
+
 fn main() {}
