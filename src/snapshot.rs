@@ -1,13 +1,16 @@
 //! The one value that crosses from control to data: listeners, routes and upstreams as one immutable value with a
-//! generation number. Compiled by `control`, read by workers. No behaviour lives here.
+//! generation number. Compiled by `control`, read by workers. No behaviour lives here
+//! beyond the swap itself ([`Published`]).
 
 use crate::balancer::Balance;
 use crate::base::Sharded;
 use crate::router::Router;
 use crate::telemetry::{ListenerStats, RouteStats};
 use crate::upstream::{Endpoint, UpstreamIdentity, UpstreamIndex};
+use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Everything the data plane acts on. A request runs to its end on the snapshot it began with.
@@ -15,8 +18,11 @@ use std::time::Duration;
 pub struct Snapshot {
     /// Goes up by one with every publication; the first is 1.
     pub generation: u64,
+    /// In the order of the file; at least one.
     pub listeners: Vec<Listener>,
+    /// In the order of the file. Routers and logs refer to one by its index here.
     pub routes: Vec<Route>,
+    /// Indexed by [`UpstreamIndex`].
     pub upstreams: Vec<Upstream>,
     /// The deadline of a drain, at shutdown or when a listener is removed.
     pub drain_timeout: Duration,
@@ -28,19 +34,29 @@ pub struct Snapshot {
 /// sockets and connections.
 #[derive(Debug)]
 pub struct Listener {
+    /// Of the identity: the same in every snapshot for as long as the address stays (with port 0, address and name);
+    /// never reused while anything holds the listener's `stats`. What workers tell listeners apart by.
+    pub id: u32,
+    /// As configured, or the address as written there. Unique; a reload may change it.
     pub name: String,
+    /// Where to bind. Port 0 takes a free port at every bind.
     pub address: SocketAddr,
+    /// Open connections of clients, all workers together; at least 1.
     pub connections_max: u32,
+    /// What the listener speaks, with the settings of that protocol.
     pub protocol: Protocol,
+    /// Counters of the identity, one shard a worker.
     pub stats: Arc<Sharded<ListenerStats>>,
 }
 
+/// What a listener speaks.
 #[derive(Debug)]
 pub enum Protocol {
     Http(HttpSettings),
     Tcp(TcpSettings),
 }
 
+/// Settings of a listener that speaks HTTP.
 #[derive(Debug)]
 pub struct HttpSettings {
     /// Request head → index into [`Snapshot::routes`].
@@ -49,29 +65,39 @@ pub struct HttpSettings {
     pub trusted: Vec<ipnet::IpNet>,
     /// Bytes; the request line and all fields.
     pub head_max: usize,
+    /// Fields of a request head.
     pub headers_max: usize,
     /// Bytes; the request target alone.
     pub target_max: usize,
     /// Bytes of request body; `u64::MAX` is no limit.
     pub body_max: u64,
+    /// From the first byte of a request head (or the accept) to its last.
     pub request_head_timeout: Duration,
+    /// Silence of the client within a request body.
     pub request_body_idle_timeout: Duration,
+    /// From the end of a response to the first byte of the next request.
     pub keep_alive_timeout: Duration,
     /// The client does not take what it is sent.
     pub send_timeout: Duration,
+    /// Silence in both directions of an upgraded connection.
     pub tunnel_idle_timeout: Duration,
+    /// Whether each request carries an `X-Request-Id` to the endpoint and back.
     pub request_id_header: bool,
 }
 
+/// Settings of a listener that relays bytes.
 #[derive(Debug)]
 pub struct TcpSettings {
+    /// Where each connection goes.
     pub upstream: Target,
+    /// Silence in both directions.
     pub idle_timeout: Duration,
 }
 
 /// Where a route sends to.
 #[derive(Debug)]
 pub enum Target {
+    /// All of it to one upstream.
     One(UpstreamIndex),
     /// Weights, each at least 1, and their sum.
     Split {
@@ -80,27 +106,102 @@ pub enum Target {
     },
 }
 
+/// One `[[route]]` of the file; what it matches is in the routers of its listeners.
 #[derive(Debug)]
 pub struct Route {
     /// As the log and the metrics show it: the configured name, or what it matches.
     pub name: String,
+    /// Where its requests go.
     pub target: Target,
-    /// From the request head to the response head; `None` is no limit of its own.
+    /// From the request head received to the response head received; all attempts together.
     pub response_head_timeout: Duration,
     /// Silence of the endpoint within a response body.
     pub response_body_idle_timeout: Duration,
+    /// Counters by the route's name, one shard a worker.
     pub stats: Arc<Sharded<RouteStats>>,
 }
 
+/// One `[upstream.NAME]` of the file.
 #[derive(Debug)]
 pub struct Upstream {
+    /// What outlives this snapshot.
     pub identity: Arc<UpstreamIdentity>,
+    /// How an endpoint is picked.
     pub balance: Balance,
+    /// Each address once, none with weight 0; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// From the start of one connection attempt to its end.
     pub connect_timeout: Duration,
     /// Further attempts after the first, each on an endpoint not tried yet.
     pub retries: u32,
     /// Idle connections kept for each endpoint by each worker.
     pub idle_connections_max: u32,
+    /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+}
+
+/// The seam between control and data: the snapshot in force, and what the process is about. Control writes it, workers
+/// read it. Whoever publishes also wakes the workers; that is not done here.
+#[derive(Debug)]
+pub struct Published {
+    snapshot: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    phase: AtomicU8,
+}
+
+/// What the process is about. It only ever goes down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Accepting connections.
+    Serving = 0,
+    /// Listeners are closed; open connections may end until the drain deadline.
+    Draining = 1,
+    /// Every connection is closed at once.
+    Stopping = 2,
+}
+
+impl Published {
+    /// The first snapshot is in force from the start.
+    pub fn new(snapshot: Snapshot) -> Published {
+        let generation = AtomicU64::new(snapshot.generation);
+        Published {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            generation,
+            phase: AtomicU8::new(Phase::Serving as u8),
+        }
+    }
+
+    /// The generation in force: one relaxed load. When it differs from that of the snapshot at hand, take the new one
+    /// with [`load`](Published::load) before the next request.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The snapshot in force. Never blocks.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts `snapshot` in force by one swap. Its generation must be above the present one.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation;
+        debug_assert!(generation > self.generation(), "generations go up");
+        self.snapshot.store(snapshot);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// What the process is about.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Goes on to `phase`; never back.
+    pub fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
 }

@@ -1,4 +1,10 @@
-//! The table of upstreams and endpoints, and the identity that outlives any table.
+//! The table of upstreams and endpoints, and the identity that outlives any table. State that must survive a swap
+//! (load, counters, later health) belongs to the identity and never to the table. Not a place where anything is
+//! decided: `balancer` picks, `control` publishes. Workers read; [`Registry`] is the control plane's alone.
+
+mod registry;
+
+pub use registry::Registry;
 
 use crate::base::Sharded;
 use crate::telemetry::{EndpointStats, UpstreamStats};
@@ -15,16 +21,20 @@ pub struct UpstreamIndex(pub u32);
 pub struct EndpointIdentity {
     /// Dense and never reused while anything holds this value: workers key idle connections by it.
     pub id: u32,
+    /// The name of the upstream that it belongs to.
     pub upstream: String,
+    /// Where to connect. A host name is resolved before it comes here.
     pub address: SocketAddr,
     /// Requests (http) or connections (tcp) in flight, over all workers.
     pub in_flight: AtomicU32,
+    /// Counters, one shard a worker.
     pub stats: Sharded<EndpointStats>,
 }
 
 /// One address of an upstream as the snapshot has it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
+    /// What outlives this table.
     pub identity: Arc<EndpointIdentity>,
     /// 1 to 65,535; an endpoint of weight 0 is not in the table.
     pub weight: u32,
@@ -33,6 +43,8 @@ pub struct Endpoint {
 /// What belongs to an upstream's name and survives every swap.
 #[derive(Debug)]
 pub struct UpstreamIdentity {
+    /// As configured: the NAME of `[upstream.NAME]`.
     pub name: String,
+    /// Counters, one shard a worker.
     pub stats: Sharded<UpstreamStats>,
 }
