@@ -1,0 +1,135 @@
+"""The gateways under test and the origin behind them: how each is configured, started and stopped.
+
+Not how they are measured (measure.py) or compared (run.py). A gateway is a name, a template of its configuration
+and a command line; whoever adds a rival adds one entry to `GATEWAYS`.
+"""
+
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+GATEWAY_CORE = 0
+LOAD_CORE = 1
+START_SECONDS_MAX = 10.0
+STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+
+@dataclass
+class Gateway:
+    """One program that can stand in front of the origin."""
+
+    name: str
+    template: str
+    command: list  # @CONFIG@ stands for the filled template
+    environment: dict = field(default_factory=dict)
+
+    def available(self) -> bool:
+        return shutil.which(self.command[0]) is not None
+
+
+RINGGATE = str(ROOT / "target/release/ringgate")
+RINGGATE_RUN = [RINGGATE, "run", "@CONFIG@"]
+GATEWAYS = {
+    "ringgate-uring": Gateway("ringgate-uring", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "uring"}),
+    "ringgate-epoll": Gateway("ringgate-epoll", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "epoll"}),
+    "haproxy": Gateway("haproxy", "haproxy.cfg.in", ["haproxy", "-db", "-f", "@CONFIG@"]),
+    "nginx": Gateway("nginx", "nginx.conf.in", ["nginx", "-c", "@CONFIG@", "-e", "stderr"]),
+}
+
+
+@dataclass
+class Running:
+    """A started program: its first process and the addresses that it answers on."""
+
+    name: str
+    process: subprocess.Popen
+    http: str
+    tcp: str
+    log: pathlib.Path
+    started_ms: float = 0.0
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fill(template: str, directory: pathlib.Path, name: str, values: dict) -> pathlib.Path:
+    text = (HERE / template).read_text()
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for key, value in {"DIR": directory, "FILES": files, **values}.items():
+        text = text.replace(f"@{key}@", str(value))
+    path = directory / f"{name}-{template.removesuffix('.in')}"
+    path.write_text(text)
+    return path
+
+
+def spawn(name: str, command: list, core: int, directory: pathlib.Path, http: str, tcp: str, environment=None) -> Running:
+    """Starts `command` on `core` and waits until it answers; the log goes to a file in `directory`."""
+    log = directory / f"{name}.log"
+    begun = time.monotonic()
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env={**os.environ, **(environment or {})},
+        )
+    running = Running(name, process, http, tcp, log)
+    while not answers(http):
+        if process.poll() is not None or time.monotonic() - begun > START_SECONDS_MAX:
+            process.kill()
+            raise SystemExit(f"{name} did not start; its log {log} says:\n{log.read_text(errors='replace')}")
+        time.sleep(0.001)
+    running.started_ms = (time.monotonic() - begun) * 1000
+    return running
+
+
+def answers(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=1) as connection:
+            connection.sendall(b"GET /128 HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            return connection.recv(4096).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path) -> Running:
+    http, tcp = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    stream = pathlib.Path(STREAM_MODULE).exists()
+    config = fill(gateway.template, directory, gateway.name, {
+        "ORIGIN": origin, "LISTEN": http, "LISTEN_TCP": tcp,
+        "STREAM_MODULE": f"load_module {STREAM_MODULE};" if stream else "",
+        "STREAM": f"stream {{ server {{ listen {tcp} reuseport backlog=8192; proxy_pass {origin}; }} }}" if stream else "",
+    })
+    command = [part.replace("@CONFIG@", str(config)) for part in gateway.command]
+    return spawn(gateway.name, command, GATEWAY_CORE, directory, http, tcp, gateway.environment)
+
+
+def start_origin(directory: pathlib.Path) -> Running:
+    """nginx with fixed answers of 128 bytes, 64 KiB and 1 MiB, on the load's core."""
+    address = f"127.0.0.1:{free_port()}"
+    www = directory / "www"
+    www.mkdir(exist_ok=True)
+    for name, length in (("64k", 64 << 10), ("1m", 1 << 20)):
+        (www / name).write_bytes(b"r" * length)
+    for path in (directory, www):
+        path.chmod(0o755)
+    config = fill("origin.conf.in", directory, "origin", {"LISTEN": address, "BODY_128": "r" * 128})
+    return spawn("origin", ["nginx", "-c", str(config), "-e", "stderr"], LOAD_CORE, directory, address, address)

@@ -1,0 +1,133 @@
+"""What is read off a running gateway: CPU time, resident memory, and what the load generator saw.
+
+CPU time is the first column of /proc/PID/task/*/schedstat (nanoseconds on a core), summed over the gateway's
+processes, so that neither clock ticks nor the load's own time blur it.
+"""
+
+import json
+import pathlib
+import resource
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+
+from gateways import HERE, LOAD_CORE, Running
+
+
+@dataclass
+class Case:
+    """One kind of load. `bytes` is the length of each answer's body, in bytes."""
+
+    name: str
+    title: str
+    path: str
+    bytes: int
+    connections: int = 64
+    listener: str = "http"
+    headers: tuple = ()
+
+
+@dataclass
+class Sample:
+    """One run of one case on one gateway; invalid when a single answer was wrong."""
+
+    cpu_us: float
+    requests: int
+    per_second: float
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    error: str = ""
+
+
+def processes(running: Running) -> list:
+    """The gateway's first process and all its descendants."""
+    found, queue = [], [running.process.pid]
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+            queue.extend(int(child) for child in children.read_text().split())
+    return found
+
+
+def cpu_ns(running: Running) -> int:
+    total = 0
+    for pid in processes(running):
+        for schedstat in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            total += int(schedstat.read_text().split()[0])
+    return total
+
+
+def pss_kib(running: Running) -> int:
+    """Proportional resident memory of all the gateway's processes, in KiB."""
+    total = 0
+    for pid in processes(running):
+        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total
+
+
+def run_wrk(running: Running, case: Case, seconds: float) -> dict:
+    address = running.http if case.listener == "http" else running.tcp
+    headers = [part for header in case.headers for part in ("-H", header)]
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{case.connections}", f"-d{seconds:g}s", "--timeout",
+               "10s", "-s", str(HERE / "check.lua"), *headers, f"http://{address}{case.path}", "--", "200", str(case.bytes)]
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    for line in output.splitlines():
+        if line.startswith("RESULT "):
+            return json.loads(line.removeprefix("RESULT "))
+    raise SystemExit(f"wrk printed no result:\n{output}")
+
+
+def sample(running: Running, case: Case, seconds: float) -> Sample:
+    """One measured run after a short warm-up that fills the gateway's pool of origin connections."""
+    run_wrk(running, case, 1)
+    before = cpu_ns(running)
+    result = run_wrk(running, case, seconds)
+    spent_us = (cpu_ns(running) - before) / 1000
+    wrong, errors, requests = result["wrong"], result["errors"], result["requests"]
+    error = "" if requests and not wrong and not errors else f"{wrong} wrong answers, {errors} errors, {requests} requests"
+    requests = max(requests, 1)
+    return Sample(spent_us / requests, requests, requests * 1e6 / max(result["micros"], 1),
+                  result["p50"], result["p99"], result["p999"], error)
+
+
+def idle_memory(running: Running, connections: int, settle_seconds: float) -> dict:
+    """KiB per idle keep-alive connection: each makes one request, then all stay silent for a while."""
+    raise_file_limit(connections + 256)
+    host, port = running.http.rsplit(":", 1)
+    request = b"GET /128 HTTP/1.1\r\nHost: bench\r\n\r\n"
+    before = pss_kib(running)
+    held = []
+    try:
+        for _ in range(connections):
+            connection = socket.create_connection((host, int(port)), timeout=10)
+            connection.sendall(request)
+            answer = connection.recv(4096)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"{running.name}: an idle connection's request was answered {answer[:80]!r}")
+            held.append(connection)
+        time.sleep(settle_seconds)
+        after = pss_kib(running)
+        idle_from = cpu_ns(running)
+        time.sleep(1)
+        idle_us = (cpu_ns(running) - idle_from) / 1000
+    finally:
+        for connection in held:
+            connection.close()
+    return {"before_kib": before, "after_kib": after, "per_connection_kib": (after - before) / connections,
+            "idle_cpu_us_per_second": idle_us}
+
+
+def raise_file_limit(wanted: int):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"{wanted} open files are needed but the limit is {hard} ({error}): "
+                         f"raise it with `ulimit -n {wanted}` or pass --idle-connections") from error

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Ringgate beside nginx and HAProxy on one core each, interleaved: CPU per request, latency, memory when idle.
+
+Called by scripts/bench, which installs the rivals and builds Ringgate first. The gateway runs alone on core 0 with
+one worker; origin and load share core 1. Rounds go A B C A B C, the figures are medians, and a run in which one
+answer had a wrong status or length does not count. Writes bench/out/load.{md,json,svg}. See docs/benchmarking.md.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import platform
+import sys
+import tempfile
+
+import measure
+import report
+from gateways import GATEWAYS, ROOT, start_gateway, start_origin
+from measure import Case
+
+CASES = {
+    "http-128": Case("http-128", "HTTP/1.1 keep-alive, 128 B, µs CPU per request", "/128", 128),
+    "http-64k": Case("http-64k", "HTTP/1.1 keep-alive, 64 KiB, µs CPU per request", "/64k", 64 << 10),
+    "http-1m": Case("http-1m", "HTTP/1.1 keep-alive, 1 MiB, µs CPU per request", "/1m", 1 << 20, connections=16),
+    "http-new": Case("http-new", "HTTP/1.1 new connection per request, µs CPU", "/128", 128, headers=("Connection: close",)),
+    "tcp-128": Case("tcp-128", "TCP relay, 128 B exchanges, µs CPU per exchange", "/128", 128, listener="tcp"),
+}
+IDLE = "idle"
+STARTUP = "start to first answer, ms"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gateways", default=",".join(GATEWAYS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--cases", default="http-128,http-64k,idle",
+                        help=f"comma-separated, of {', '.join(CASES)}, {IDLE} (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are over these (default: 3)")
+    parser.add_argument("--seconds", type=float, default=4, help="length of one measured run (default: 4)")
+    parser.add_argument("--idle-connections", type=int, default=10_000, help="connections of the idle case (default: 10000)")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/out", help="folder for the results")
+    return parser.parse_args()
+
+
+def one_run(name, case_name, origin, directory, options, results):
+    """Starts one gateway, measures one case on it, stops it; an invalid run is reported and left out."""
+    running = start_gateway(GATEWAYS[name], origin.http, directory)
+    results.setdefault(STARTUP, {}).setdefault(name, []).append(running.started_ms)
+    try:
+        if case_name == IDLE:
+            figures = measure.idle_memory(running, options.idle_connections, settle_seconds=4)
+            results.setdefault("idle", {}).setdefault(name, []).append(figures)
+            print(f"  {name:16} {figures['per_connection_kib']:.2f} KiB a connection, {figures['after_kib']} KiB in all, "
+                  f"{figures['idle_cpu_us_per_second']:.0f} µs CPU a second", flush=True)
+            return
+        taken = measure.sample(running, CASES[case_name], options.seconds)
+        if taken.error:
+            print(f"  {name:16} DOES NOT COUNT: {taken.error}", flush=True)
+            results.setdefault("invalid", []).append({"gateway": name, "case": case_name, "error": taken.error})
+            return
+        results.setdefault(case_name, {}).setdefault(name, []).append(dataclasses.asdict(taken))
+        print(f"  {name:16} {taken.cpu_us:.2f} µs CPU  {taken.per_second:.0f}/s  p50 {taken.p50_us} µs  "
+              f"p99 {taken.p99_us} µs  p99.9 {taken.p999_us} µs", flush=True)
+    finally:
+        running.stop()
+
+
+def figures_of(results, options):
+    """{row title: {gateway: median}} for the table and the plot."""
+    table = {}
+    for name, case in CASES.items():
+        for gateway, samples in results.get(name, {}).items():
+            table.setdefault(case.title, {})[gateway] = report.median([one["cpu_us"] for one in samples])
+    for gateway, samples in results.get("idle", {}).items():
+        for title, key, scale in (("idle keep-alive connection, KiB", "per_connection_kib", 1),
+                                  (f"all memory with {options.idle_connections} idle connections, MiB", "after_kib", 1024)):
+            table.setdefault(title, {})[gateway] = report.median([one[key] for one in samples]) / scale
+    for gateway, starts in results.get(STARTUP, {}).items():
+        table.setdefault(STARTUP, {})[gateway] = report.median(starts)
+    return table
+
+
+def main() -> int:
+    options = arguments()
+    names = [name for name in options.gateways.split(",") if GATEWAYS[name].available()]
+    cases = options.cases.split(",")
+    for case in cases:
+        if case not in CASES and case != IDLE:
+            sys.exit(f"no case {case!r}; there are {', '.join(CASES)}, {IDLE}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="ringgate-bench-") as folder:
+        directory = pathlib.Path(folder)
+        origin = start_origin(directory)
+        try:
+            for case in cases:
+                for turn in range(1 if case == IDLE else options.rounds):
+                    print(f"{case}, round {turn + 1}", flush=True)
+                    for name in names:
+                        one_run(name, case, origin, directory, options, results)
+        finally:
+            origin.stop()
+    table = figures_of(results, options)
+    text = report.markdown(table, names)
+    (options.out / "load.md").write_text(text)
+    (options.out / "load.json").write_text(json.dumps({"kernel": platform.release(), "results": results}, indent=1))
+    (options.out / "load.svg").write_text(report.svg(table, names, "CPU and memory of one gateway core; shorter is better"))
+    print(f"\n{text}\nwritten to {options.out}/load.md, load.json, load.svg")
+    return 1 if results.get("invalid") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
