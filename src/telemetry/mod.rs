@@ -2,8 +2,9 @@
 
 pub mod histogram;
 pub mod log;
+pub mod prometheus;
 pub mod stats;
 pub mod timestamp;
 
 pub use histogram::Histogram;
-pub use stats::{EndpointStats, ListenerStats, RouteStats, UpstreamStats, WorkerStats};
+pub use stats::{ConfigStats, EndpointStats, ListenerStats, LogStats, RouteStats, UpstreamStats, WorkerStats};

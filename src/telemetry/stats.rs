@@ -1,4 +1,8 @@
-//! The counters of each thing that is counted. A worker writes its own shard; the admin listener reads all.
+//! Everything that is counted, as one table: field, kind, unit, help. The structs that workers write, the names, types
+//! and help texts of `/metrics`, and `docs/metrics.md` all come from it. A counter exists first as a line here.
+//!
+//! A worker writes its own shard; the admin listener reads all of them (see [`crate::telemetry::prometheus`]). The
+//! name of a metric is `ringgate_SUBJECT_FIELD` with `_seconds` for durations and `_total` for counters.
 
 use super::Histogram;
 use crate::base::{Counter, Gauge};
@@ -6,67 +10,361 @@ use crate::base::{Counter, Gauge};
 /// How many failure kinds can be told apart (`health::Failure` has fewer).
 pub const FAILURE_KINDS_MAX: usize = 32;
 
-#[derive(Debug, Default)]
-pub struct ListenerStats {
-    pub connections_accepted: Counter,
-    pub connections_active: Gauge,
-    pub connections_refused: Counter,
-    pub connections_drained: Counter,
-    pub accept_errors: Counter,
-    pub requests: Counter,
-    pub bytes_received: Counter,
-    pub bytes_sent: Counter,
-    /// Failures before a route was chosen, by kind.
-    pub failures: [Counter; FAILURE_KINDS_MAX],
+/// The values of the label `class`: the class of a status, 1xx at index 0.
+pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What a number does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only goes up; starts at 0 with its subject.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts of durations by `le`, their sum and their number.
+    Histogram,
 }
 
-#[derive(Debug, Default)]
-pub struct RouteStats {
-    pub requests: Counter,
-    /// Responses sent, by class: 1xx at 0 ... 5xx at 4.
-    pub responses: [Counter; 5],
-    pub failures: [Counter; FAILURE_KINDS_MAX],
-    /// From the first byte of the request head to the last byte of the response handed to the kernel.
-    pub duration: Histogram,
+impl Kind {
+    /// As `# TYPE` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
 }
 
-#[derive(Debug, Default)]
-pub struct UpstreamStats {
-    pub requests: Counter,
-    pub retries: Counter,
-    pub connects: Counter,
-    pub connect_failures: Counter,
-    pub connect_duration: Histogram,
-    /// From the last byte of the request head sent to the response head received.
-    pub response_head_duration: Histogram,
+/// What a number counts. Base units only: no milliseconds, no kibibytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Count,
+    Bytes,
+    Seconds,
 }
 
-#[derive(Debug, Default)]
-pub struct EndpointStats {
-    pub requests: Counter,
-    pub requests_active: Gauge,
-    pub failures: Counter,
-    pub connects: Counter,
-    pub connect_failures: Counter,
-    pub connections_active: Gauge,
-    pub connections_idle: Gauge,
-    pub bytes_received: Counter,
-    pub bytes_sent: Counter,
+/// How a metric is shown and explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: Unit,
+    /// One sentence.
+    pub help: &'static str,
+    /// The names of its labels, in order.
+    pub labels: &'static [&'static str],
 }
 
-#[derive(Debug, Default)]
-pub struct WorkerStats {
-    pub connections_active: Gauge,
-    pub connections_parked: Gauge,
-    pub tasks_active: Gauge,
-    pub tasks_panicked: Counter,
-    pub snapshot_generation: Gauge,
-    pub access_log_written: Counter,
-    pub access_log_dropped: Counter,
-    pub engine_turns: Counter,
-    pub engine_completions: Counter,
-    pub engine_receive_paused: Counter,
-    pub engine_sends_stalled: Counter,
-    pub engine_completion_overflows: Counter,
-    pub engine_buffers_free: Gauge,
+/// A row of a table: a metric and where its number is in the struct.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<S: 'static> {
+    pub metric: Metric,
+    pub read: Read<S>,
+}
+
+/// Where the number of a row is.
+#[derive(Clone, Copy, Debug)]
+pub enum Read<S: 'static> {
+    Counter(fn(&S) -> &Counter),
+    Gauge(fn(&S) -> &Gauge),
+    Histogram(fn(&S) -> &Histogram),
+    /// One counter for each failure kind, shown with the label `reason`.
+    Failures(fn(&S) -> &[Counter]),
+    /// One counter for each class of status, shown with the label `class`.
+    Classes(fn(&S) -> &[Counter]),
+}
+
+/// A struct of counters that the table below has made.
+pub trait Stats: Sized + 'static {
+    /// What is counted, as a heading.
+    const SUBJECT: &'static str;
+    const TABLE: &'static [Row<Self>];
+}
+
+macro_rules! field {
+    (counter) => {
+        Counter
+    };
+    (gauge) => {
+        Gauge
+    };
+    (histogram) => {
+        Histogram
+    };
+    (failures) => {
+        [Counter; FAILURE_KINDS_MAX]
+    };
+    (classes) => {
+        [Counter; CLASSES.len()]
+    };
+}
+macro_rules! kind {
+    (gauge) => {
+        Kind::Gauge
+    };
+    (histogram) => {
+        Kind::Histogram
+    };
+    ($counter:ident) => {
+        Kind::Counter
+    };
+}
+macro_rules! unit {
+    (count) => {
+        Unit::Count
+    };
+    (bytes) => {
+        Unit::Bytes
+    };
+    (seconds) => {
+        Unit::Seconds
+    };
+}
+macro_rules! suffix {
+    (gauge seconds) => {
+        "_seconds"
+    };
+    (gauge $unit:ident) => {
+        ""
+    };
+    (histogram seconds) => {
+        "_seconds"
+    };
+    ($counter:ident seconds) => {
+        "_seconds_total"
+    };
+    ($counter:ident $unit:ident) => {
+        "_total"
+    };
+}
+macro_rules! labels {
+    (failures $($label:literal)*) => { &[$($label,)* "reason"] };
+    (classes $($label:literal)*) => { &[$($label,)* "class"] };
+    ($kind:ident $($label:literal)*) => { &[$($label),*] };
+}
+macro_rules! read {
+    (counter $field:ident) => {
+        Read::Counter(|stats| &stats.$field)
+    };
+    (gauge $field:ident) => {
+        Read::Gauge(|stats| &stats.$field)
+    };
+    (histogram $field:ident) => {
+        Read::Histogram(|stats| &stats.$field)
+    };
+    (failures $field:ident) => {
+        Read::Failures(|stats| &stats.$field)
+    };
+    (classes $field:ident) => {
+        Read::Classes(|stats| &stats.$field)
+    };
+}
+
+macro_rules! stats {
+    ($($(#[$about:meta])* $name:ident = $subject:literal [$($label:literal)*] $rows:tt)*) => {
+        $(stats!(@one $(#[$about])* $name $subject [$($label)*] $rows);)*
+        /// Every metric of the table, subject by subject.
+        pub fn described() -> Vec<(&'static str, Vec<Metric>)> {
+            vec![$(($subject, $name::TABLE.iter().map(|row| row.metric).collect()),)*]
+        }
+    };
+    (@one $(#[$about:meta])* $name:ident $subject:literal $labels:tt
+        { $($field:ident: $kind:ident $unit:ident $help:literal;)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $(#[doc = $help] pub $field: field!($kind),)*
+        }
+        impl Stats for $name {
+            const SUBJECT: &'static str = $subject;
+            const TABLE: &'static [Row<$name>] = &[$(Row {
+                metric: Metric {
+                    name: concat!("ringgate_", $subject, "_", stringify!($field), suffix!($kind $unit)),
+                    kind: kind!($kind),
+                    unit: unit!($unit),
+                    help: $help,
+                    labels: stats!(@labels $kind $labels),
+                },
+                read: read!($kind $field),
+            },)*];
+        }
+    };
+    (@labels $kind:ident [$($label:literal)*]) => { labels!($kind $($label)*) };
+}
+
+stats! {
+    /// What one worker counts for one listener.
+    ListenerStats = "listener" ["listener"] {
+        connections_accepted: counter count "Connections of clients that were accepted.";
+        connections_active: gauge count "Connections of clients that are open.";
+        connections_refused: counter count "Connections closed at once because the listener was full.";
+        connections_drained: counter count "Connections closed in good order by a drain.";
+        accept_errors: counter count "Accepts that failed, for example for want of file descriptors.";
+        requests: counter count "Requests received.";
+        bytes_received: counter bytes "Bytes received from clients.";
+        bytes_sent: counter bytes "Bytes sent to clients.";
+        failures: failures count "Requests and connections that failed before a route was chosen, by reason.";
+    }
+    /// What one worker counts for one route.
+    RouteStats = "route" ["route"] {
+        requests: counter count "Requests that the route matched.";
+        responses: classes count "Responses sent to clients, by the class of their status.";
+        failures: failures count "Requests that failed after the route was chosen, by reason.";
+        duration: histogram seconds "From the first byte of the request head to the last byte of the response handed to the kernel.";
+    }
+    /// What one worker counts for one upstream.
+    UpstreamStats = "upstream" ["upstream"] {
+        requests: counter count "Requests (http) or connections (tcp) sent to the upstream, without retries.";
+        retries: counter count "Further attempts after the first.";
+        connects: counter count "Connections opened to endpoints.";
+        connect_failures: counter count "Connections to endpoints that could not be opened.";
+        connect_duration: histogram seconds "From the start of a connect to its success.";
+        response_head_duration: histogram seconds "From the last byte of the request head sent to the response head received.";
+    }
+    /// What one worker counts for one endpoint.
+    EndpointStats = "endpoint" ["upstream" "endpoint"] {
+        requests: counter count "Requests (http) or connections (tcp) sent to the endpoint, retries included.";
+        requests_active: gauge count "Requests (http) or connections (tcp) under way.";
+        failures: counter count "Requests or connections that failed by the endpoint's fault.";
+        connects: counter count "Connections opened.";
+        connect_failures: counter count "Connections that could not be opened.";
+        connections_active: gauge count "Open connections, idle ones included.";
+        connections_idle: gauge count "Open connections that wait for a request.";
+        bytes_received: counter bytes "Bytes received from the endpoint.";
+        bytes_sent: counter bytes "Bytes sent to the endpoint.";
+    }
+    /// What one worker counts for itself.
+    WorkerStats = "worker" ["worker"] {
+        connections_active: gauge count "Connections of clients that are open on this worker.";
+        connections_parked: gauge count "Those of them that are idle and cost neither task nor buffer.";
+        tasks_active: gauge count "Tasks on the executor.";
+        tasks_panicked: counter count "Tasks that a bug ended; each cost one connection.";
+        snapshot_generation: gauge count "The generation of the snapshot that new requests run on.";
+        access_log_written: counter count "Access log records handed to the log thread.";
+        access_log_dropped: counter count "Access log records dropped because the log thread was too slow.";
+        engine_turns: counter count "Turns of the event loop.";
+        engine_completions: counter count "Operations completed by the driver.";
+        engine_receive_paused: counter count "Receives paused for want of a buffer or by a connection's cap.";
+        engine_sends_stalled: counter count "Sends that had to wait for a slow reader.";
+        engine_completion_overflows: counter count "Times that the completion queue was full.";
+        engine_buffers_free: gauge count "Receive buffers that are free.";
+    }
+    /// What the supervisor counts about reloads. One thread writes it.
+    ConfigStats = "config" [] {
+        reloads: counter count "Reloads that were applied.";
+        reloads_refused: counter count "Reloads that changed nothing because the configuration had mistakes.";
+        last_reload_successful: gauge count "1 if the last start or reload was applied, 0 if it was refused.";
+        last_reload_success_timestamp: gauge seconds "When the configuration in force was applied, since 1970-01-01 UTC.";
+    }
+    /// What the log thread counts.
+    LogStats = "access_log" [] {
+        bytes_written: counter bytes "Bytes of access log written to its file.";
+        bytes_lost: counter bytes "Bytes of access log lost because writing failed.";
+        write_errors: counter count "Writes and reopenings of the access log that failed.";
+    }
+}
+
+macro_rules! derived {
+    ($($constant:ident = $name:literal $kind:ident $unit:ident [$($label:literal)*] $help:literal;)*) => {
+        $(#[doc = $help]
+        pub const $constant: Metric =
+            Metric { name: $name, kind: kind!($kind), unit: unit!($unit), help: $help, labels: &[$($label),*] };)*
+        /// Every metric that no counter stands behind: read from the snapshot or the operating system.
+        pub const DERIVED: &[Metric] = &[$($constant),*];
+    };
+}
+
+derived! {
+    BUILD_INFO = "ringgate_build_info" gauge count ["version"] "Always 1; the label says which version runs.";
+    READY = "ringgate_ready" gauge count [] "1 while the gateway serves, 0 before and while it drains.";
+    CONFIG_GENERATION = "ringgate_config_generation" gauge count [] "The generation of the snapshot in force.";
+    LISTENER_CONNECTIONS_MAX = "ringgate_listener_connections_max" gauge count ["listener"] "The limit of open connections.";
+    UPSTREAM_ENDPOINTS = "ringgate_upstream_endpoints" gauge count ["upstream"] "Endpoints of the upstream.";
+    ENDPOINT_WEIGHT = "ringgate_endpoint_weight" gauge count ["upstream" "endpoint"] "The weight of the endpoint.";
+    PROCESS_CPU = "process_cpu_seconds_total" counter seconds [] "CPU time of the process, user and system.";
+    PROCESS_MEMORY_RESIDENT = "process_resident_memory_bytes" gauge bytes [] "Resident memory of the process.";
+    PROCESS_MEMORY_VIRTUAL = "process_virtual_memory_bytes" gauge bytes [] "Virtual memory of the process.";
+    PROCESS_FDS = "process_open_fds" gauge count [] "Open file descriptors.";
+    PROCESS_FDS_MAX = "process_max_fds" gauge count [] "The limit of open file descriptors.";
+    PROCESS_THREADS = "process_threads" gauge count [] "Threads of the process.";
+    PROCESS_START_TIME = "process_start_time_seconds" gauge seconds [] "When the process started, since 1970-01-01 UTC.";
+}
+
+/// `docs/metrics.md`, from the table.
+pub fn markdown() -> String {
+    let mut page = String::from(HEADING);
+    for (subject, metrics) in described() {
+        section(&mut page, subject, &metrics);
+    }
+    section(&mut page, "derived", DERIVED);
+    page
+}
+
+const HEADING: &str = "\
+# Metrics
+
+What `GET /metrics` on the admin listener shows. This page is generated from the table in
+`src/telemetry/stats.rs`; a test holds it to it. Durations are in seconds, sizes in bytes.
+A counter starts at 0 with the thing that it counts for, lives for as long as a configuration
+mentions that thing, and is not touched by a reload. Series with the label `reason` appear with
+their first failure; the values are those of `reason` in the access log.
+";
+
+fn section(page: &mut String, subject: &str, metrics: &[Metric]) {
+    page.push_str(&format!(
+        "\n## {subject}\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n"
+    ));
+    for metric in metrics {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, help) = (metric.name, metric.kind.name(), metric.help);
+        page.push_str(&format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn all() -> Vec<Metric> {
+        let mut all: Vec<Metric> = described().into_iter().flat_map(|(_, metrics)| metrics).collect();
+        all.extend(DERIVED);
+        all
+    }
+
+    #[test]
+    fn names_are_valid_unique_and_carry_their_unit() {
+        let mut seen = HashSet::new();
+        for metric in all() {
+            let name = metric.name;
+            assert!(seen.insert(name), "{name} is there twice");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            assert_eq!(name.contains("_seconds"), metric.unit == Unit::Seconds, "{name}");
+            assert_eq!(name.contains("bytes"), metric.unit == Unit::Bytes, "{name}");
+            assert!(metric.help.ends_with('.'), "{name}: {}", metric.help);
+        }
+    }
+
+    #[test]
+    fn names_stay_what_dashboards_know() {
+        let metric = &ListenerStats::TABLE[0].metric;
+        assert_eq!(metric.name, "ringgate_listener_connections_accepted_total");
+        assert_eq!(RouteStats::TABLE[1].metric.labels, ["route", "class"]);
+        assert_eq!(RouteStats::TABLE[3].metric.name, "ringgate_route_duration_seconds");
+    }
+
+    /// `RINGGATE_BLESS=1 cargo test --lib telemetry::stats` writes the page anew.
+    #[test]
+    fn the_page_is_held_to_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("RINGGATE_BLESS").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            markdown(),
+            "run with RINGGATE_BLESS=1 to write the page"
+        );
+    }
 }
