@@ -1,0 +1,163 @@
+//! What a record of the access log holds and how it becomes a line. `docs/observability.md` explains the same fields to
+//! users: a change here is a change there.
+
+use super::json::Object;
+use crate::base::Instant;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Bytes of a configured name (listener, route, upstream) that are shown.
+const NAME_BYTES_MAX: usize = 128;
+const METHOD_BYTES_MAX: usize = 32;
+/// As long as a host name can be, with a port.
+const HOST_BYTES_MAX: usize = 262;
+const PATH_BYTES_MAX: usize = 2_048;
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// How long each phase took; `None`: the request did not get that far, or the phase does not apply.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Phases {
+    /// First byte of the request head to its last.
+    pub request_head: Option<Duration>,
+    /// To open a connection to the endpoint, or to take an idle one; over all attempts.
+    pub connect: Option<Duration>,
+    /// Request head sent to response head received.
+    pub upstream_head: Option<Duration>,
+    /// Response head received to the last byte of the response handed to the kernel.
+    pub response: Option<Duration>,
+    /// From the start to the end of it all.
+    pub total: Duration,
+}
+
+/// One request. Texts may hold any bytes and are cut at a limit.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpRecord<'a> {
+    /// When the first byte of the request head arrived.
+    pub started: Instant,
+    /// Of the snapshot that the request ran on.
+    pub generation: u64,
+    pub listener: &'a str,
+    pub route: Option<&'a str>,
+    pub upstream: Option<&'a str>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    pub client: SocketAddr,
+    /// As received; empty if the head could not be parsed. The same for host and path.
+    pub method: &'a [u8],
+    pub host: &'a [u8],
+    /// Without the query: queries carry secrets.
+    pub path: &'a [u8],
+    /// `HTTP/1.1` and the like.
+    pub protocol: &'a str,
+    /// As sent to the client; 0 if nothing was sent.
+    pub status: u16,
+    /// From the client: head and body.
+    pub bytes_received: u64,
+    /// To the client: head and body.
+    pub bytes_sent: u64,
+    pub phases: Phases,
+    /// 0 if no endpoint was tried.
+    pub attempts: u32,
+    /// Whether the last attempt went over a connection that was idle before.
+    pub connection_reused: bool,
+    /// The name of the failure (`health::Verdict::name`); `None`: the request went well.
+    pub reason: Option<&'a str>,
+    pub request_id: Option<&'a [u8]>,
+}
+
+/// One connection of a tcp listener.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpRecord<'a> {
+    /// When it was accepted.
+    pub started: Instant,
+    /// Of the snapshot that the connection began on.
+    pub generation: u64,
+    pub listener: &'a str,
+    pub upstream: Option<&'a str>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    pub client: SocketAddr,
+    /// From the client.
+    pub bytes_received: u64,
+    /// To the client.
+    pub bytes_sent: u64,
+    /// To open the connection to the endpoint, over all attempts.
+    pub connect: Option<Duration>,
+    pub total: Duration,
+    /// 0 if no endpoint was tried.
+    pub attempts: u32,
+    /// The name of the failure (`health::Verdict::name`); `None`: both sides closed in good order.
+    pub reason: Option<&'a str>,
+}
+
+impl HttpRecord<'_> {
+    /// `time` is `started` in microseconds since 1970-01-01 UTC.
+    pub(super) fn encode(&self, line: &mut Vec<u8>, time: u64, worker: usize) {
+        let mut object = Object::new(line);
+        object.time("time", time);
+        object.text("listener", self.listener.as_bytes(), NAME_BYTES_MAX);
+        name(&mut object, "route", self.route);
+        name(&mut object, "upstream", self.upstream);
+        if let Some(endpoint) = self.endpoint {
+            object.address("endpoint", endpoint);
+        }
+        object.address("client", self.client);
+        object.text("method", self.method, METHOD_BYTES_MAX);
+        object.text("host", self.host, HOST_BYTES_MAX);
+        object.text("path", self.path, PATH_BYTES_MAX);
+        object.text("protocol", self.protocol.as_bytes(), NAME_BYTES_MAX);
+        object.number("status", u64::from(self.status));
+        object.number("bytes_received", self.bytes_received);
+        object.number("bytes_sent", self.bytes_sent);
+        duration(&mut object, "request_head_us", self.phases.request_head);
+        duration(&mut object, "connect_us", self.phases.connect);
+        duration(&mut object, "upstream_head_us", self.phases.upstream_head);
+        duration(&mut object, "response_us", self.phases.response);
+        duration(&mut object, "total_us", Some(self.phases.total));
+        object.number("attempts", u64::from(self.attempts));
+        object.flag("connection_reused", self.connection_reused);
+        name(&mut object, "reason", self.reason);
+        if let Some(request_id) = self.request_id {
+            object.text("request_id", request_id, REQUEST_ID_BYTES_MAX);
+        }
+        object.number("worker", worker as u64);
+        object.number("generation", self.generation);
+        object.end_line();
+    }
+}
+
+impl TcpRecord<'_> {
+    /// `time` is `started` in microseconds since 1970-01-01 UTC.
+    pub(super) fn encode(&self, line: &mut Vec<u8>, time: u64, worker: usize) {
+        let mut object = Object::new(line);
+        object.time("time", time);
+        object.text("listener", self.listener.as_bytes(), NAME_BYTES_MAX);
+        name(&mut object, "upstream", self.upstream);
+        if let Some(endpoint) = self.endpoint {
+            object.address("endpoint", endpoint);
+        }
+        object.address("client", self.client);
+        object.text("protocol", b"tcp", NAME_BYTES_MAX);
+        object.number("bytes_received", self.bytes_received);
+        object.number("bytes_sent", self.bytes_sent);
+        duration(&mut object, "connect_us", self.connect);
+        duration(&mut object, "total_us", Some(self.total));
+        object.number("attempts", u64::from(self.attempts));
+        name(&mut object, "reason", self.reason);
+        object.number("worker", worker as u64);
+        object.number("generation", self.generation);
+        object.end_line();
+    }
+}
+
+fn name(object: &mut Object, key: &str, name: Option<&str>) {
+    if let Some(name) = name {
+        object.text(key, name.as_bytes(), NAME_BYTES_MAX);
+    }
+}
+
+fn duration(object: &mut Object, key: &str, duration: Option<Duration>) {
+    if let Some(duration) = duration {
+        object.number(key, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+}
