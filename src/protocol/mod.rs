@@ -1,1 +1,8 @@
-//! protocol
+//! Bytes ⇄ messages. Pure: values in, values out; no sockets, no clock, not async, and nothing here allocates once its
+//! reused storage is warm.
+//!
+//! [`http`] is the message model, which knows no HTTP version; [`http1`] reads and writes it as HTTP/1.0 and HTTP/1.1.
+//! `connection` calls both; `router` borrows [`http::Method`].
+
+pub mod http;
+pub mod http1;
