@@ -1,0 +1,137 @@
+//! The text of `/metrics`: every table of `telemetry::stats`, with the names of the snapshot in force as labels.
+
+use super::{AdminState, process};
+use crate::base::Sharded;
+use crate::health::Failure;
+use crate::snapshot::{Phase, Snapshot};
+use crate::telemetry::prometheus::{Counted, Page, Shards, labels};
+use crate::telemetry::stats::{self, EndpointStats, ListenerStats, RouteStats, UpstreamStats, WorkerStats};
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+/// A first guess of the page's size, so that it does not grow by copying.
+const SERIES_BYTES: usize = 100;
+
+pub(super) fn page(state: &AdminState) -> String {
+    let snapshot = state.published.load();
+    let reasons: Vec<&str> = Failure::ALL.iter().map(|failure| failure.verdict().name).collect();
+    let endpoints: usize = snapshot.upstreams.iter().map(|upstream| upstream.endpoints.len()).sum();
+    let series = endpoints * 10 + snapshot.upstreams.len() * 60 + snapshot.routes.len() * 40 + 500;
+    let mut page = Page::with_capacity(series * SERIES_BYTES);
+    gateway(&mut page, state, &snapshot);
+    page.table(&listeners(&snapshot), &reasons);
+    page.table(&routes(&snapshot), &reasons);
+    page.table(&upstreams(&snapshot), &reasons);
+    endpoint_tables(&mut page, &snapshot, &reasons);
+    page.table(&workers(&state.workers), &reasons);
+    page.table(
+        &[Counted {
+            labels: String::new(),
+            shards: Shards::One(&*state.config),
+        }],
+        &reasons,
+    );
+    page.table(
+        &[Counted {
+            labels: String::new(),
+            shards: Shards::One(&*state.log),
+        }],
+        &reasons,
+    );
+    if let Some(usage) = process::usage() {
+        usage.show(&mut page);
+    }
+    page.into_text()
+}
+
+/// What no counter stands behind.
+fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
+    let plain = String::new;
+    page.metric(
+        &stats::BUILD_INFO,
+        [(labels(&[("version", env!("CARGO_PKG_VERSION"))]), 1)],
+    );
+    let ready = state.started.load(Ordering::Acquire) && state.published.phase() == Phase::Serving;
+    page.metric(&stats::READY, [(plain(), u8::from(ready))]);
+    page.metric(&stats::CONFIG_GENERATION, [(plain(), snapshot.generation)]);
+    let mut once = Once::default();
+    let listeners = snapshot.listeners.iter();
+    let maxima = listeners.filter_map(|l| Some((once.take(&[("listener", &l.name)])?, l.connections_max)));
+    page.metric(&stats::LISTENER_CONNECTIONS_MAX, maxima);
+    let mut once = Once::default();
+    let upstreams = snapshot.upstreams.iter();
+    let sizes = upstreams.filter_map(|u| Some((once.take(&[("upstream", &u.identity.name)])?, u.endpoints.len())));
+    page.metric(&stats::UPSTREAM_ENDPOINTS, sizes);
+}
+
+fn listeners(snapshot: &Snapshot) -> Vec<Counted<'_, ListenerStats>> {
+    let mut once = Once::default();
+    let all = snapshot.listeners.iter();
+    all.filter_map(|listener| once.counted(&[("listener", &listener.name)], &listener.stats))
+        .collect()
+}
+
+fn routes(snapshot: &Snapshot) -> Vec<Counted<'_, RouteStats>> {
+    let mut once = Once::default();
+    snapshot
+        .routes
+        .iter()
+        .filter_map(|route| once.counted(&[("route", &route.name)], &route.stats))
+        .collect()
+}
+
+fn upstreams(snapshot: &Snapshot) -> Vec<Counted<'_, UpstreamStats>> {
+    let mut once = Once::default();
+    let all = snapshot.upstreams.iter().map(|upstream| &upstream.identity);
+    all.filter_map(|identity| once.counted(&[("upstream", &identity.name)], &identity.stats))
+        .collect()
+}
+
+/// The counters of endpoints and their weights, which share their labels.
+fn endpoint_tables(page: &mut Page, snapshot: &Snapshot, reasons: &[&str]) {
+    let mut once = Once::default();
+    let mut weights = Vec::new();
+    let mut counted: Vec<Counted<'_, EndpointStats>> = Vec::new();
+    for endpoint in snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
+        let identity = &endpoint.identity;
+        let pairs = [
+            ("upstream", identity.upstream.as_str()),
+            ("endpoint", &identity.address.to_string()),
+        ];
+        if let Some(series) = once.counted(&pairs, &identity.stats) {
+            weights.push(endpoint.weight);
+            counted.push(series);
+        }
+    }
+    let labels = counted.iter().map(|series| series.labels.clone());
+    page.metric(&stats::ENDPOINT_WEIGHT, labels.zip(weights));
+    page.table(&counted, reasons);
+}
+
+fn workers(workers: &Sharded<WorkerStats>) -> Vec<Counted<'_, WorkerStats>> {
+    let each = workers.iter().enumerate();
+    each.map(|(worker, shard)| Counted {
+        labels: format!("worker=\"{worker}\""),
+        shards: Shards::One(shard),
+    })
+    .collect()
+}
+
+/// Labels that were used. A series that is there twice makes Prometheus refuse the whole page, so a name that two things
+/// share (their counters are the same, being kept by name) is shown once.
+#[derive(Default)]
+struct Once(HashSet<String>);
+
+impl Once {
+    fn take(&mut self, pairs: &[(&str, &str)]) -> Option<String> {
+        let labels = labels(pairs);
+        self.0.insert(labels.clone()).then_some(labels)
+    }
+
+    fn counted<'a, S>(&mut self, pairs: &[(&str, &str)], stats: &'a Sharded<S>) -> Option<Counted<'a, S>> {
+        Some(Counted {
+            labels: self.take(pairs)?,
+            shards: Shards::All(stats),
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! The admin listener over a real socket, as curl and Prometheus see it.
+
+use super::*;
+use crate::balancer::Balance;
+use crate::base::Sharded;
+use crate::snapshot::{Listener, Phase, Protocol, Route, Snapshot, Target, TcpSettings, Upstream};
+use crate::telemetry::prometheus::strict;
+use crate::upstream::{Endpoint, Registry, UpstreamIndex};
+use serde_json::Value;
+use std::sync::atomic::Ordering;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// One tcp listener "web \"quoted\"", one route of the name "api", `endpoints` endpoints.
+fn snapshot(endpoints: u16) -> Snapshot {
+    let mut registry = Registry::new(2);
+    let second = Duration::from_secs(1);
+    let name = "web \"quoted\"".to_owned();
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (id, stats) = registry.listener(&name, address);
+    let target = Target::Split {
+        parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))],
+        total: 4,
+    };
+    let protocol = Protocol::Tcp(TcpSettings {
+        upstream: target,
+        idle_timeout: second,
+    });
+    let route = || Route {
+        name: "api".into(),
+        target: Target::One(UpstreamIndex(0)),
+        response_head_timeout: second,
+        response_body_idle_timeout: second,
+        stats: Arc::new(Sharded::new(2)),
+    };
+    let endpoint = |port| Endpoint {
+        identity: registry.endpoint("api", SocketAddr::from(([10, 0, 0, 1], port))),
+        weight: 5,
+    };
+    let endpoints = (1..=endpoints).map(endpoint).collect();
+    let upstream = Upstream {
+        identity: registry.upstream("api"),
+        balance: Balance::LeastRequest,
+        endpoints,
+        connect_timeout: second,
+        retries: 1,
+        idle_connections_max: 1,
+        idle_timeout: second,
+    };
+    Snapshot {
+        generation: 4,
+        listeners: vec![Listener {
+            id,
+            name,
+            address,
+            connections_max: 100,
+            protocol,
+            stats,
+        }],
+        // Two routes of one name: no compiler makes them, and Prometheus must not see a series twice all the same.
+        routes: vec![route(), route()],
+        upstreams: vec![upstream],
+        drain_timeout: second,
+        access_log: true,
+    }
+}
+
+fn state(endpoints: u16) -> AdminState {
+    AdminState {
+        published: Arc::new(Published::new(snapshot(endpoints))),
+        started: Arc::new(AtomicBool::new(true)),
+        workers: Arc::new(Sharded::new(2)),
+        config: Arc::default(),
+        log: Arc::default(),
+        bound: Box::new(|id| Some(SocketAddr::from(([127, 0, 0, 1], 8_000 + id as u16)))),
+        reload: Box::new(|| {
+            Box::pin(async {
+                ReloadOutcome {
+                    applied: true,
+                    generation: 5,
+                    text: "1 endpoint added".into(),
+                }
+            })
+        }),
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+async fn start(state: Arc<AdminState>) -> SocketAddr {
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, state));
+    address
+}
+
+async fn send(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    // A reset after the answer (the rest of a refused request was not read) is fine.
+    let _ = stream.read_to_end(&mut bytes).await;
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer: {text:?}"));
+    Answer {
+        status: head[9..12].parse().unwrap(),
+        head: head.to_ascii_lowercase(),
+        body: body.into(),
+    }
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
+    send(
+        address,
+        &format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn ready_follows_the_phase() {
+    let state = Arc::new(AdminState {
+        started: Arc::default(),
+        ..state(1)
+    });
+    let address = start(state.clone()).await;
+    let ready = async || {
+        let answer = ask(address, "GET", "/ready").await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(ready().await, (503, "starting\n".into()));
+    state.started.store(true, Ordering::Release);
+    assert_eq!(ready().await, (200, "ready\n".into()));
+    state.published.advance(Phase::Draining);
+    assert_eq!(ready().await, (503, "draining\n".into()));
+    assert_eq!(ask(address, "GET", "/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_valid_and_show_everything() {
+    let state = Arc::new(state(3));
+    let snapshot = state.published.load();
+    snapshot.listeners[0].stats.shard(1).connections_accepted.add(9);
+    snapshot.upstreams[0].endpoints[2]
+        .identity
+        .stats
+        .shard(0)
+        .requests
+        .add(7);
+    state.workers.shard(1).engine_turns.add(3);
+    state.config.reloads.inc();
+    let answer = ask(start(state).await, "GET", "/metrics").await;
+    assert!(
+        answer.head.contains("content-type: text/plain; version=0.0.4"),
+        "{}",
+        answer.head
+    );
+    let series = strict::parse(&answer.body).unwrap_or_else(|wrong| panic!("{wrong}\n{}", answer.body));
+    for (name, value) in [
+        (
+            "ringgate_listener_connections_accepted_total{listener=\"web \\\"quoted\\\"\"}",
+            9.0,
+        ),
+        (
+            "ringgate_listener_connections_max{listener=\"web \\\"quoted\\\"\"}",
+            100.0,
+        ),
+        (
+            "ringgate_endpoint_requests_total{upstream=\"api\",endpoint=\"10.0.0.1:3\"}",
+            7.0,
+        ),
+        (
+            "ringgate_endpoint_weight{upstream=\"api\",endpoint=\"10.0.0.1:1\"}",
+            5.0,
+        ),
+        ("ringgate_upstream_endpoints{upstream=\"api\"}", 3.0),
+        ("ringgate_route_requests_total{route=\"api\"}", 0.0),
+        ("ringgate_worker_engine_turns_total{worker=\"1\"}", 3.0),
+        ("ringgate_config_reloads_total{}", 1.0),
+        ("ringgate_config_generation{}", 4.0),
+        ("ringgate_ready{}", 1.0),
+    ] {
+        assert_eq!(series.get(name), Some(&value), "{name}\n{}", answer.body);
+    }
+    assert!(series["process_resident_memory_bytes{}"] > 0.0);
+}
+
+#[test]
+fn ten_thousand_endpoints_are_one_valid_page() {
+    let page = metrics::page(&state(10_000));
+    let series = strict::parse(&page).unwrap();
+    assert!(series.len() > 100_000);
+    // The page was given enough room at first.
+    assert!(page.len() < 100_000 * 130, "{}", page.len());
+}
+
+#[tokio::test]
+async fn the_snapshot_in_force_is_shown() {
+    let state = Arc::new(state(2));
+    let snapshot = state.published.load();
+    snapshot.upstreams[0].endpoints[1]
+        .identity
+        .in_flight
+        .store(6, Ordering::Relaxed);
+    let address = start(state).await;
+    let shown = ask(address, "GET", "/snapshot").await.json();
+    assert_eq!(shown["generation"], 4);
+    assert_eq!(shown["listeners"][0]["bound"], "127.0.0.1:8000");
+    assert_eq!(shown["listeners"][0]["upstreams"][0]["upstream"], "api");
+    assert_eq!(shown["upstreams"][0]["balance"], "least_request");
+    assert_eq!(shown["upstreams"][0]["endpoints"][1]["address"], "10.0.0.1:2");
+    assert_eq!(shown["upstreams"][0]["endpoints"][1]["in_flight"], 6);
+    let workers = ask(address, "GET", "/workers").await.json();
+    assert_eq!(workers[1]["worker"], 1);
+    assert_eq!(workers[1]["engine_turns"], 0);
+}
+
+#[tokio::test]
+async fn reload_says_how_it_went() {
+    let address = start(Arc::new(state(1))).await;
+    let applied = ask(address, "POST", "/reload").await;
+    assert_eq!((applied.status, applied.json()["generation"].as_u64()), (200, Some(5)));
+    let refuse: Box<dyn Fn() -> ReloadFuture + Send + Sync> = Box::new(|| {
+        Box::pin(async {
+            ReloadOutcome {
+                applied: false,
+                generation: 4,
+                text: "error: unknown key".into(),
+            }
+        })
+    });
+    let refused = ask(
+        start(Arc::new(AdminState {
+            reload: refuse,
+            ..state(1)
+        }))
+        .await,
+        "POST",
+        "/reload",
+    )
+    .await;
+    assert_eq!(
+        (refused.status, refused.json()["text"].as_str()),
+        (422, Some("error: unknown key"))
+    );
+    let bug: Box<dyn Fn() -> ReloadFuture + Send + Sync> = Box::new(|| Box::pin(async { panic!("a bug") }));
+    let failed = ask(
+        start(Arc::new(AdminState {
+            reload: bug,
+            ..state(1)
+        }))
+        .await,
+        "POST",
+        "/reload",
+    )
+    .await;
+    assert_eq!(failed.status, 500);
+}
+
+#[tokio::test]
+async fn web_pages_and_wrong_methods_are_refused() {
+    let address = start(Arc::new(state(1))).await;
+    let with = async |headers: &str| {
+        send(
+            address,
+            &format!("POST /reload HTTP/1.1\r\nConnection: close\r\n{headers}\r\n"),
+        )
+        .await
+        .status
+    };
+    assert_eq!(with("Host: localhost\r\nOrigin: http://evil.example\r\n").await, 403);
+    assert_eq!(with("Host: evil.example\r\n").await, 403);
+    assert_eq!(with("Host: localhost\r\nContent-Length: 999999999\r\n").await, 200);
+    assert_eq!(ask(address, "GET", "/reload").await.status, 405);
+    assert_eq!(ask(address, "POST", "/metrics").await.status, 405);
+    assert_eq!(ask(address, "GET", "/nothing").await.status, 404);
+    assert!(ask(address, "GET", "/").await.body.contains("/snapshot"));
+    let long = "a".repeat(HEAD_BYTES_MAX);
+    assert_eq!(ask(address, "GET", &format!("/{long}")).await.status, 431);
+}

@@ -1,0 +1,176 @@
+//! The JSON of `/snapshot` and `/workers`: what is in force and how it is loaded at this moment.
+
+use crate::balancer::Balance;
+use crate::base::{Gauge, Sharded};
+use crate::snapshot::{Listener, Protocol, Route, Snapshot, Target, Upstream};
+use crate::telemetry::WorkerStats;
+use crate::telemetry::stats::{Read, Stats as _};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+#[derive(Debug, Serialize)]
+pub(super) struct SnapshotView {
+    generation: u64,
+    drain_timeout_seconds: f64,
+    access_log: bool,
+    listeners: Vec<ListenerView>,
+    routes: Vec<RouteView>,
+    upstreams: Vec<UpstreamView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerView {
+    name: String,
+    /// As configured.
+    address: SocketAddr,
+    /// Where it is bound: another port if the configured one is 0.
+    bound: Option<SocketAddr>,
+    protocol: &'static str,
+    connections_active: i64,
+    connections_max: u32,
+    /// Only tcp listeners send straight to an upstream.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<TargetView>,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteView {
+    name: String,
+    requests: u64,
+    upstreams: Vec<TargetView>,
+}
+
+#[derive(Debug, Serialize)]
+struct TargetView {
+    upstream: String,
+    weight: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct UpstreamView {
+    name: String,
+    balance: &'static str,
+    retries: u32,
+    connect_timeout_seconds: f64,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointView {
+    address: SocketAddr,
+    weight: u32,
+    /// Requests (http) or connections (tcp).
+    in_flight: u32,
+    connections_idle: i64,
+}
+
+/// `bound` says where a listener is bound, by its id.
+pub(super) fn snapshot(snapshot: &Snapshot, bound: impl Fn(u32) -> Option<SocketAddr>) -> SnapshotView {
+    SnapshotView {
+        generation: snapshot.generation,
+        drain_timeout_seconds: snapshot.drain_timeout.as_secs_f64(),
+        access_log: snapshot.access_log,
+        listeners: snapshot
+            .listeners
+            .iter()
+            .map(|each| listener(snapshot, each, bound(each.id)))
+            .collect(),
+        routes: snapshot.routes.iter().map(|each| route(snapshot, each)).collect(),
+        upstreams: snapshot.upstreams.iter().map(upstream).collect(),
+    }
+}
+
+fn listener(snapshot: &Snapshot, listener: &Listener, bound: Option<SocketAddr>) -> ListenerView {
+    let (protocol, upstreams) = match &listener.protocol {
+        Protocol::Http(_) => ("http", Vec::new()),
+        Protocol::Tcp(tcp) => ("tcp", target(snapshot, &tcp.upstream)),
+    };
+    let known = (listener.address.port() != 0).then_some(listener.address);
+    ListenerView {
+        name: listener.name.clone(),
+        address: listener.address,
+        bound: bound.or(known),
+        protocol,
+        connections_active: level(&listener.stats, |stats| &stats.connections_active),
+        connections_max: listener.connections_max,
+        upstreams,
+    }
+}
+
+fn route(snapshot: &Snapshot, route: &Route) -> RouteView {
+    RouteView {
+        name: route.name.clone(),
+        requests: route.stats.sum(|stats| stats.requests.get()),
+        upstreams: target(snapshot, &route.target),
+    }
+}
+
+fn target(snapshot: &Snapshot, target: &Target) -> Vec<TargetView> {
+    let parts = match target {
+        Target::One(index) => &[(1, *index)][..],
+        Target::Split { parts, .. } => parts,
+    };
+    let name = |index: u32| {
+        snapshot
+            .upstreams
+            .get(index as usize)
+            .map(|upstream| upstream.identity.name.clone())
+    };
+    parts
+        .iter()
+        .map(|(weight, index)| TargetView {
+            upstream: name(index.0).unwrap_or_default(),
+            weight: *weight,
+        })
+        .collect()
+}
+
+fn upstream(upstream: &Upstream) -> UpstreamView {
+    let endpoints = upstream.endpoints.iter().map(|endpoint| EndpointView {
+        address: endpoint.identity.address,
+        weight: endpoint.weight,
+        in_flight: endpoint.identity.in_flight.load(Ordering::Relaxed),
+        connections_idle: level(&endpoint.identity.stats, |stats| &stats.connections_idle),
+    });
+    UpstreamView {
+        name: upstream.identity.name.clone(),
+        balance: match upstream.balance {
+            Balance::RoundRobin => "round_robin",
+            Balance::LeastRequest => "least_request",
+            Balance::Random => "random",
+        },
+        retries: upstream.retries,
+        connect_timeout_seconds: upstream.connect_timeout.as_secs_f64(),
+        endpoints: endpoints.collect(),
+    }
+}
+
+fn level<S>(stats: &Sharded<S>, gauge: impl Fn(&S) -> &Gauge) -> i64 {
+    stats.iter().map(|shard| gauge(shard).get()).sum()
+}
+
+/// One object for each worker; its members are the metrics of the worker table without their prefix.
+pub(super) fn workers(workers: &Sharded<WorkerStats>) -> Vec<Map<String, Value>> {
+    let each = workers.iter().enumerate();
+    each.map(|(worker, stats)| {
+        let mut members = Map::new();
+        members.insert("worker".into(), worker.into());
+        for row in WorkerStats::TABLE {
+            let value: Value = match row.read {
+                Read::Counter(read) => read(stats).get().into(),
+                Read::Gauge(read) => read(stats).get().into(),
+                _ => continue,
+            };
+            let name = row
+                .metric
+                .name
+                .trim_start_matches("ringgate_worker_")
+                .trim_end_matches("_total");
+            members.insert(name.into(), value);
+        }
+        members
+    })
+    .collect()
+}
