@@ -1,0 +1,58 @@
+//! Checked settings → snapshot: gives every listener, route, upstream and endpoint the identity that outlives the
+//! snapshot. Cannot fail: whatever could be wrong was found by `check`.
+
+use super::settings::Settings;
+use crate::snapshot::{Listener, Route, Snapshot, Upstream};
+use crate::upstream::{Endpoint, Registry};
+
+/// The snapshot of `settings`, with what the registry holds for its identities.
+pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> Snapshot {
+    registry.sweep();
+    let listeners = settings.listeners.into_iter().map(|listener| {
+        let (id, stats) = registry.listener(&listener.name, listener.address);
+        let (connections_max, protocol) = (listener.connections_max, listener.protocol);
+        Listener {
+            id,
+            name: listener.name,
+            address: listener.address,
+            connections_max,
+            protocol,
+            stats,
+        }
+    });
+    let listeners = listeners.collect();
+    let routes = settings.routes.into_iter().map(|route| Route {
+        stats: registry.route(&route.name),
+        name: route.name,
+        target: route.target,
+        response_head_timeout: route.response_head_timeout,
+        response_body_idle_timeout: route.response_body_idle_timeout,
+    });
+    let routes = routes.collect();
+    let upstreams = settings.upstreams.into_iter().map(|upstream| {
+        let identities = upstream.endpoints.iter();
+        let endpoints = identities
+            .map(|(address, weight)| Endpoint {
+                identity: registry.endpoint(&upstream.name, *address),
+                weight: *weight,
+            })
+            .collect();
+        Upstream {
+            identity: registry.upstream(&upstream.name),
+            balance: upstream.balance,
+            endpoints,
+            connect_timeout: upstream.connect_timeout,
+            retries: upstream.retries,
+            idle_connections_max: upstream.idle_connections_max,
+            idle_timeout: upstream.idle_timeout,
+        }
+    });
+    Snapshot {
+        generation,
+        listeners,
+        routes,
+        upstreams: upstreams.collect(),
+        drain_timeout: settings.drain_timeout,
+        access_log: settings.process.access_log.is_some(),
+    }
+}

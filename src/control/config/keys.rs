@@ -1,0 +1,507 @@
+//! Every key of the configuration file, once: its kind, limits, default and help. The reader of the file, the check for
+//! unknown keys, `conf/ringgate.toml` and the JSON Schema for editors are all derived from these tables.
+//!
+//! A list, not logic: what a kind accepts is in `values`, what keys mean together in `check`.
+
+use std::time::Duration;
+
+/// One table of the file.
+#[derive(Debug)]
+pub struct Table {
+    /// As it is written in the file: `[[listener]]`. Empty for the keys above all tables.
+    pub title: &'static str,
+    /// What it is for, in full sentences.
+    pub help: &'static str,
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub presence: Presence,
+    /// What it does and its unit, in full sentences without a final line break.
+    pub help: &'static str,
+    /// The one listener protocol that it makes sense for.
+    pub protocol: Option<&'static str>,
+}
+
+/// Whether a key must be there, and what holds when it is not.
+#[derive(Debug)]
+pub enum Presence {
+    /// Must be there; the example is what `conf/ringgate.toml` shows.
+    Required { example: &'static str },
+    /// The TOML text of the value that holds when the key is absent.
+    Default(&'static str),
+    /// May be absent; `without` says what then holds.
+    Optional {
+        example: &'static str,
+        without: &'static str,
+    },
+}
+
+/// What values a key takes.
+#[derive(Debug)]
+pub enum Kind {
+    Boolean,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    Duration {
+        min: Duration,
+        max: Duration,
+    },
+    /// Bytes. With `unlimited`, the word "unlimited" is allowed too.
+    Size {
+        min: u64,
+        max: u64,
+        unlimited: bool,
+    },
+    /// One of a fixed set of words.
+    Choice(&'static [&'static str]),
+    /// A name that other tables refer to.
+    Name,
+    /// `host:port`, the host an IP address. With `off`, the word "off" is allowed too.
+    Address {
+        off: bool,
+    },
+    /// A path of the file system, relative to the file.
+    FilePath,
+    /// One string or a list of strings, of this form.
+    Words(Word),
+    /// A path of a URL.
+    UrlPath,
+    /// The name of an upstream; with `split`, also a table of names and weights.
+    Upstream {
+        split: bool,
+    },
+    /// A list of `"host:port"` strings and `{ address, weight }` tables.
+    Endpoints,
+    /// A list of tables with keys of their own.
+    Tables(&'static Table),
+    /// A table of tables by name, each with keys of its own.
+    NamedTables(&'static Table),
+    /// One table with keys of its own.
+    OneTable(&'static Table),
+}
+
+/// The form of each string of [`Kind::Words`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    ListenerName,
+    Host,
+    Method,
+    Network,
+}
+
+/// Bytes of one configuration file.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Files of an `include` directory.
+pub const FRAGMENTS_MAX: usize = 1_024;
+pub const LISTENERS_MAX: usize = 1_024;
+pub const ROUTES_MAX: usize = 65_536;
+pub const UPSTREAMS_MAX: usize = 65_536;
+/// Endpoints of one upstream, after host names are resolved.
+pub const ENDPOINTS_MAX: usize = 4_096;
+pub const ENDPOINT_WEIGHT_MAX: u64 = 65_535;
+/// Upstreams of one weighted split.
+pub const SPLIT_PARTS_MAX: usize = 64;
+/// Hosts, methods, networks or listeners in one list.
+pub const WORDS_MAX: usize = 1_024;
+/// Bytes of a name.
+pub const NAME_BYTES_MAX: usize = 128;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+const fn key(name: &'static str, kind: Kind, presence: Presence, help: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        presence,
+        help,
+        protocol: None,
+    }
+}
+
+const fn http(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        presence: Presence::Default(default),
+        help,
+        protocol: Some("http"),
+    }
+}
+
+const fn time(max: Duration) -> Kind {
+    Kind::Duration { min: MILLISECOND, max }
+}
+
+/// The keys above all tables, and the tables themselves.
+pub static TOP: Table = Table {
+    title: "",
+    help: "",
+    keys: &[
+        key(
+            "workers",
+            Kind::Integer { min: 1, max: 1_024 },
+            Presence::Optional {
+                example: "4",
+                without: "one for each core that the process may run on",
+            },
+            "Data-plane threads, each pinned to a core of its own where there are enough.",
+        ),
+        key(
+            "engine",
+            Kind::Choice(&["auto", "uring", "epoll"]),
+            Presence::Default("\"auto\""),
+            "How workers talk to the kernel. \"auto\" takes io_uring where the kernel allows it, else epoll, and says which.",
+        ),
+        key(
+            "drain_timeout",
+            time(HOUR),
+            Presence::Default("\"30s\""),
+            "How long open connections may take to end at shutdown, or when their listener is removed.",
+        ),
+        key(
+            "watch",
+            Kind::Boolean,
+            Presence::Default("false"),
+            "Reload by itself when this file, or a file of `include`, changes on disk.",
+        ),
+        key(
+            "include",
+            Kind::FilePath,
+            Presence::Optional {
+                example: "\"conf.d\"",
+                without: "this file alone",
+            },
+            "A directory whose *.toml files may add tables. They never override: what two files say is an error.",
+        ),
+        key("admin", Kind::OneTable(&ADMIN), OPTIONAL_TABLE, ADMIN.help),
+        key(
+            "access_log",
+            Kind::OneTable(&ACCESS_LOG),
+            OPTIONAL_TABLE,
+            ACCESS_LOG.help,
+        ),
+        key("listener", Kind::Tables(&LISTENER), OPTIONAL_TABLE, LISTENER.help),
+        key("route", Kind::Tables(&ROUTE), OPTIONAL_TABLE, ROUTE.help),
+        key("upstream", Kind::NamedTables(&UPSTREAM), OPTIONAL_TABLE, UPSTREAM.help),
+    ],
+};
+
+const OPTIONAL_TABLE: Presence = Presence::Optional {
+    example: "",
+    without: "",
+};
+
+pub static ADMIN: Table = Table {
+    title: "[admin]",
+    help: "Metrics, health, the snapshot in force and reload, over HTTP. It asks nobody for a password: keep it on an address that only operators reach.",
+    keys: &[key(
+        "address",
+        Kind::Address { off: true },
+        Presence::Default("\"127.0.0.1:9900\""),
+        "Where it listens; \"off\" is nowhere, and then `ringgate reload` needs --pid.",
+    )],
+};
+
+pub static ACCESS_LOG: Table = Table {
+    title: "[access_log]",
+    help: "One line of JSON for each request or TCP connection. Without this table there is no access log.",
+    keys: &[key(
+        "path",
+        Kind::FilePath,
+        Presence::Default("\"-\""),
+        "A file, relative to this one, reopened on SIGUSR1; \"-\" is standard output.",
+    )],
+};
+
+pub static LISTENER: Table = Table {
+    title: "[[listener]]",
+    help: "An address where clients connect.",
+    keys: &[
+        key(
+            "name",
+            Kind::Name,
+            Presence::Optional {
+                example: "\"web\"",
+                without: "the address as written",
+            },
+            "What routes, logs and metrics call it.",
+        ),
+        key(
+            "address",
+            Kind::Address { off: false },
+            Presence::Required {
+                example: "\"0.0.0.0:8080\"",
+            },
+            "Where it listens: IP:port or [IPv6]:port. Port 0 takes a free port.",
+        ),
+        key(
+            "protocol",
+            Kind::Choice(&["http", "tcp"]),
+            Presence::Default("\"http\""),
+            "What it speaks: \"http\" sends each request by the routes, \"tcp\" relays each connection to `upstream`.",
+        ),
+        key(
+            "upstream",
+            Kind::Upstream { split: true },
+            Presence::Optional {
+                example: "\"api\"",
+                without: "http: what no route matches is answered with 404",
+            },
+            "tcp: where connections go, required. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
+        ),
+        key(
+            "connections_max",
+            Kind::Integer {
+                min: 1,
+                max: 16_777_216,
+            },
+            Presence::Default("65_536"),
+            "Open client connections, all workers together.",
+        ),
+        http(
+            "trusted",
+            Kind::Words(Word::Network),
+            "[]",
+            "Networks whose X-Forwarded-* and Forwarded headers are believed and extended. Those of all others are replaced.",
+        ),
+        http(
+            "head_max",
+            Kind::Size {
+                min: KIB,
+                max: MIB,
+                unlimited: false,
+            },
+            "\"16KiB\"",
+            "Bytes of a request head: the request line and all fields.",
+        ),
+        http(
+            "headers_max",
+            Kind::Integer { min: 1, max: 1_024 },
+            "100",
+            "Fields of a request head.",
+        ),
+        http(
+            "target_max",
+            Kind::Size {
+                min: 64,
+                max: MIB,
+                unlimited: false,
+            },
+            "\"8KiB\"",
+            "Bytes of a request target; at most `head_max`.",
+        ),
+        http(
+            "body_max",
+            Kind::Size {
+                min: 0,
+                max: u64::MAX - 1,
+                unlimited: true,
+            },
+            "\"1GiB\"",
+            "Bytes of a request body, or \"unlimited\". Bodies are streamed and never collected.",
+        ),
+        http(
+            "request_head_timeout",
+            time(HOUR),
+            "\"10s\"",
+            "From the first byte of a request head, or the accept, to the head's last byte.",
+        ),
+        http(
+            "request_body_idle_timeout",
+            time(HOUR),
+            "\"30s\"",
+            "Silence of the client within a request body.",
+        ),
+        http(
+            "keep_alive_timeout",
+            time(MONTH),
+            "\"75s\"",
+            "From the end of a response to the first byte of the next request.",
+        ),
+        http(
+            "send_timeout",
+            time(HOUR),
+            "\"30s\"",
+            "How long a client may take none of what it is sent.",
+        ),
+        http(
+            "tunnel_idle_timeout",
+            time(MONTH),
+            "\"1h\"",
+            "Silence in both directions of an upgraded connection such as a WebSocket.",
+        ),
+        http(
+            "request_id",
+            Kind::Boolean,
+            "true",
+            "Give each request an X-Request-Id, to the endpoint, to the client and in the access log.",
+        ),
+        Key {
+            name: "idle_timeout",
+            kind: time(MONTH),
+            presence: Presence::Default("\"1h\""),
+            help: "Silence in both directions of a relayed connection.",
+            protocol: Some("tcp"),
+        },
+    ],
+};
+
+pub static ROUTE: Table = Table {
+    title: "[[route]]",
+    help: "What matches a request, and where it goes. The most specific route wins: exact host, then the longest wildcard, then any host; exact path, then the longest prefix; with a method, then without. Order never matters, and a tie is an error.",
+    keys: &[
+        key(
+            "name",
+            Kind::Name,
+            Presence::Optional {
+                example: "\"api\"",
+                without: "what it matches",
+            },
+            "What logs and metrics call it.",
+        ),
+        key(
+            "listener",
+            Kind::Words(Word::ListenerName),
+            Presence::Optional {
+                example: "\"web\"",
+                without: "every http listener",
+            },
+            "The listener that it belongs to, or a list of them.",
+        ),
+        key(
+            "host",
+            Kind::Words(Word::Host),
+            Presence::Optional {
+                example: "[\"api.example.com\", \"*.api.example.com\"]",
+                without: "any host",
+            },
+            "\"api.example.com\", or \"*.example.com\" for every name below it; one or a list.",
+        ),
+        key(
+            "path",
+            Kind::UrlPath,
+            Presence::Optional {
+                example: "\"/v1/\"",
+                without: "any path",
+            },
+            "A prefix by whole segments: \"/v1\" and \"/v1/\" both match /v1, /v1/ and /v1/users, never /v10.",
+        ),
+        key(
+            "path_exact",
+            Kind::UrlPath,
+            Presence::Optional {
+                example: "\"/health\"",
+                without: "see `path`",
+            },
+            "The whole path, byte for byte. Instead of `path`.",
+        ),
+        key(
+            "method",
+            Kind::Words(Word::Method),
+            Presence::Optional {
+                example: "[\"GET\", \"HEAD\"]",
+                without: "any method",
+            },
+            "One method or a list; methods are case-sensitive, and GET does not include HEAD.",
+        ),
+        key(
+            "upstream",
+            Kind::Upstream { split: true },
+            Presence::Required { example: "\"api\"" },
+            "Where its requests go: a name, or weights: { stable = 95, canary = 5 }.",
+        ),
+        key(
+            "timeout",
+            time(HOUR),
+            Presence::Default("\"60s\""),
+            "From the request head received to the response head received, all attempts together.",
+        ),
+        key(
+            "response_body_idle_timeout",
+            time(HOUR),
+            Presence::Default("\"60s\""),
+            "Silence of the endpoint within a response body.",
+        ),
+    ],
+};
+
+pub static UPSTREAM: Table = Table {
+    title: "[upstream.NAME]",
+    help: "A named group of endpoints. Its NAME is what routes, logs and metrics call it.",
+    keys: &[
+        key(
+            "endpoints",
+            Kind::Endpoints,
+            Presence::Required {
+                example: "[\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]",
+            },
+            "Addresses \"host:port\" or { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
+        ),
+        key(
+            "balance",
+            Kind::Choice(&["least_request", "round_robin", "random"]),
+            Presence::Default("\"least_request\""),
+            "How an endpoint is picked: \"least_request\" takes the less busy of two drawn at random, \"round_robin\" goes round by weight, \"random\" draws by weight.",
+        ),
+        key(
+            "connect_timeout",
+            time(HOUR),
+            Presence::Default("\"4s\""),
+            "For one attempt to connect to an endpoint.",
+        ),
+        key(
+            "retries",
+            Kind::Integer { min: 0, max: 16 },
+            Presence::Default("2"),
+            "Further attempts after a failed one, each on an endpoint not tried yet, and only where sending again is safe.",
+        ),
+        key(
+            "idle_connections_max",
+            Kind::Integer { min: 0, max: 65_536 },
+            Presence::Default("64"),
+            "Idle connections that each worker keeps to each endpoint, to be used again.",
+        ),
+        key(
+            "idle_timeout",
+            time(MONTH),
+            Presence::Default("\"30s\""),
+            "How long an idle connection is kept. Best shorter than what the endpoint itself keeps.",
+        ),
+    ],
+};
+
+/// The keys of an endpoint that is written as a table.
+pub static ENDPOINT: Table = Table {
+    title: "endpoints = [{ ... }]",
+    help: "One address of an upstream.",
+    keys: &[
+        key(
+            "address",
+            Kind::Address { off: false },
+            Presence::Required {
+                example: "\"10.0.0.2:9000\"",
+            },
+            "\"host:port\" or \"[v6]:port\".",
+        ),
+        key(
+            "weight",
+            Kind::Integer {
+                min: 0,
+                max: ENDPOINT_WEIGHT_MAX,
+            },
+            Presence::Default("1"),
+            "Its share of the traffic, against the weights of the others; 0 takes no new requests.",
+        ),
+    ],
+};

@@ -1,0 +1,216 @@
+//! `[[listener]]` tables → drafts of listeners. A draft lacks its routes, which are read after all listeners.
+
+use super::check::Names;
+use super::keys::{self, LISTENERS_MAX};
+use super::reader::Reader;
+use super::report::{Mistake, Place};
+use super::settings::ListenerSettings;
+use super::upstreams::{Upstreams, count};
+use super::values::{self, shown};
+use crate::router::Router;
+use crate::snapshot::{HttpSettings, Protocol, Target, TcpSettings};
+use crate::upstream::UpstreamIndex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use toml::Spanned;
+use toml::de::DeValue;
+
+/// A listener whose routes are still to come.
+#[derive(Debug)]
+pub struct ListenerDraft {
+    pub settings: ListenerSettings,
+    /// The whole table.
+    pub place: Place,
+    /// Where an http listener sends what no route matches, and where the file says so.
+    pub otherwise: Option<(Target, Place)>,
+    /// Indices of its routes' rules.
+    pub rules: Vec<usize>,
+    /// Whether something is wrong with it that makes more words about it noise.
+    pub broken: bool,
+}
+
+/// All listeners, by name.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    pub drafts: Vec<ListenerDraft>,
+    pub names: Names,
+    addresses: HashMap<SocketAddr, Place>,
+}
+
+impl Listeners {
+    /// Reads the listeners of all files.
+    pub fn read(tops: &[Reader<'_, '_>], upstreams: &Upstreams<'_>) -> Listeners {
+        let mut listeners = Listeners::default();
+        for top in tops {
+            for value in top.list("listener", "a list of tables: [[listener]]") {
+                let Some(reader) = top.inner(&keys::LISTENER, value) else {
+                    continue;
+                };
+                if listeners.drafts.len() >= LISTENERS_MAX {
+                    let title = format!("more than {LISTENERS_MAX} listeners");
+                    reader.mistake(Mistake::error(title, reader.place.clone(), "this one is too many"));
+                    return listeners;
+                }
+                listeners.add(&reader, value, upstreams);
+            }
+        }
+        listeners
+    }
+
+    fn add(&mut self, reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>, upstreams: &Upstreams<'_>) {
+        let place = reader.place_of(value);
+        let address = if reader.required("address") {
+            reader.address("address")
+        } else {
+            None
+        };
+        if let Some(address) = address.filter(|address| address.port() != 0) {
+            self.claim_address(reader, address);
+        }
+        let name = self.name(reader, &place);
+        let tcp = reader.choice("protocol") == 1;
+        refuse_keys_of_other_protocol(reader, if tcp { "tcp" } else { "http" });
+        if tcp {
+            reader_requires_upstream(reader);
+        }
+        let target = upstreams.target(reader, "upstream");
+        let broken = address.is_none() || (reader.raw("upstream").is_some() && target.is_none());
+        let (protocol, otherwise) = if tcp {
+            (Protocol::Tcp(tcp_settings(reader, target)), None)
+        } else {
+            let place = reader.value_place("upstream");
+            (
+                Protocol::Http(http_settings(reader)),
+                target.map(|target| (target, place)),
+            )
+        };
+        let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let settings = ListenerSettings {
+            name,
+            address,
+            connections_max: count(reader, "connections_max"),
+            protocol,
+        };
+        self.drafts.push(ListenerDraft {
+            settings,
+            place,
+            otherwise,
+            rules: Vec::new(),
+            broken,
+        });
+    }
+
+    fn claim_address(&mut self, reader: &Reader<'_, '_>, address: SocketAddr) {
+        let place = reader.value_place("address");
+        if let Some(first) = self.addresses.get(&address) {
+            let mistake = Mistake::error(format!("two listeners at {address}"), place, "again here");
+            reader.mistake(mistake.and(first.clone(), "first here"));
+            return;
+        }
+        self.addresses.insert(address, place);
+    }
+
+    /// The name that the file gives, or else the address as written. Unique.
+    fn name(&mut self, reader: &Reader<'_, '_>, place: &Place) -> String {
+        let given = reader.text_with("name", "a name such as \"web\"", values::name);
+        let explicit = given.is_some();
+        let (name, place) = match given {
+            Some(name) => (name.value, name.place),
+            None => match reader.raw("address").map(Spanned::get_ref) {
+                Some(DeValue::String(address)) => (address.to_string(), reader.value_place("address")),
+                _ => (String::new(), place.clone()),
+            },
+        };
+        if let Err(first) = self.names.take(&name, self.drafts.len(), &place) {
+            let same_port = reader.raw("name").is_none() && !name.ends_with(":0");
+            // Two equal addresses are reported as such, and a listener without either as incomplete.
+            if explicit || (!same_port && !name.is_empty()) {
+                let mistake = Mistake::error(
+                    format!("two listeners are named `{}`", shown(&name)),
+                    place,
+                    "again here",
+                );
+                reader.mistake(mistake.and(first, "first here").help("give each a `name` of its own"));
+            }
+        }
+        name
+    }
+}
+
+fn reader_requires_upstream(reader: &Reader<'_, '_>) {
+    if reader.raw("upstream").is_none() {
+        let mistake = Mistake::error("`upstream` is missing", reader.place.clone(), "in this table");
+        reader.mistake(
+            mistake
+                .help("a tcp listener relays to one upstream: `upstream = \"NAME\"`")
+                .of_absence(),
+        );
+    }
+}
+
+fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {
+    for key in reader.spec.keys {
+        let Some(wanted) = key.protocol.filter(|wanted| *wanted != protocol) else {
+            continue;
+        };
+        if reader.raw(key.name).is_none() {
+            continue;
+        }
+        let title = format!("`{}` has no meaning for a listener of protocol {protocol}", key.name);
+        let label = format!("only with protocol = \"{wanted}\"");
+        let mistake = Mistake::error(title, reader.key_place(key.name), label);
+        let says = if reader.raw("protocol").is_some() {
+            "this says so"
+        } else {
+            "http is the default of `protocol`"
+        };
+        reader.mistake(mistake.and(reader.value_place("protocol"), says));
+    }
+}
+
+fn tcp_settings(reader: &Reader<'_, '_>, target: Option<Target>) -> TcpSettings {
+    let upstream = target.unwrap_or(Target::One(UpstreamIndex(0)));
+    TcpSettings {
+        upstream,
+        idle_timeout: reader.duration("idle_timeout"),
+    }
+}
+
+fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
+    let bytes = |key: &str| usize::try_from(reader.size(key)).unwrap_or(usize::MAX);
+    let (head_max, target_max) = (bytes("head_max"), bytes("target_max"));
+    if target_max > head_max && head_max > 0 {
+        target_does_not_fit(reader, head_max, target_max);
+    }
+    let trusted = reader.words("trusted", values::network).unwrap_or_default();
+    HttpSettings {
+        router: Router::default(),
+        trusted: trusted.into_iter().map(|network| network.value).collect(),
+        head_max,
+        headers_max: usize::try_from(reader.integer("headers_max")).unwrap_or(usize::MAX),
+        target_max,
+        body_max: reader.size("body_max"),
+        request_head_timeout: reader.duration("request_head_timeout"),
+        request_body_idle_timeout: reader.duration("request_body_idle_timeout"),
+        keep_alive_timeout: reader.duration("keep_alive_timeout"),
+        send_timeout: reader.duration("send_timeout"),
+        tunnel_idle_timeout: reader.duration("tunnel_idle_timeout"),
+        request_id_header: reader.boolean("request_id"),
+    }
+}
+
+fn target_does_not_fit(reader: &Reader<'_, '_>, head_max: usize, target_max: usize) {
+    let text = |bytes: usize| values::size_text(bytes as u64);
+    let (head, target) = (text(head_max), text(target_max));
+    let explicit = reader.raw("target_max").is_some();
+    let place = reader.value_place(if explicit { "target_max" } else { "head_max" });
+    let title = format!("`target_max` ({target}) is more than `head_max` ({head})");
+    let mistake = Mistake::error(title, place, "a request target is a part of the head");
+    reader.mistake(if !explicit {
+        mistake.help(format!("`target_max` is {target} by default; set it lower too"))
+    } else if reader.raw("head_max").is_some() {
+        mistake.and(reader.value_place("head_max"), "the whole head")
+    } else {
+        mistake.help(format!("`head_max` is {head} by default; set it higher too"))
+    });
+}

@@ -1,0 +1,260 @@
+//! `[[route]]` tables → checked routes and what they match. An `upstream` of an http listener is one more route, that
+//! matches what no other does.
+
+use super::check::{Names, unknown_name};
+use super::keys::{self, ROUTES_MAX};
+use super::listeners::Listeners;
+use super::reader::{Placed, Reader};
+use super::report::{Mistake, Mistakes, Place};
+use super::routers::{Rule, RulePath};
+use super::settings::RouteSettings;
+use super::upstreams::Upstreams;
+use super::values::{self, shown};
+use crate::snapshot::{Protocol, Target};
+use crate::upstream::UpstreamIndex;
+use std::collections::HashMap;
+use toml::de::DeTable;
+
+/// All routes; `rules[n]` is what `settings[n]` matches.
+#[derive(Debug, Default)]
+pub struct Routes {
+    pub settings: Vec<RouteSettings>,
+    pub rules: Vec<Rule>,
+    names: Names,
+}
+
+impl Routes {
+    /// Reads the routes of all files and tells the listeners which are theirs.
+    pub fn read(
+        tops: &[Reader<'_, '_>],
+        listeners: &mut Listeners,
+        upstreams: &Upstreams<'_>,
+        mistakes: &Mistakes,
+    ) -> Routes {
+        let mut routes = Routes::default();
+        for top in tops {
+            for value in top.list("route", "a list of tables: [[route]]") {
+                let Some(reader) = top.inner(&keys::ROUTE, value) else {
+                    continue;
+                };
+                if routes.settings.len() >= ROUTES_MAX {
+                    let title = format!("more than {ROUTES_MAX} routes");
+                    reader.mistake(Mistake::error(title, reader.place.clone(), "this one is too many"));
+                    return routes;
+                }
+                routes.add(&reader, listeners, upstreams);
+            }
+        }
+        routes.add_listeners_own(listeners, mistakes);
+        routes
+    }
+
+    fn add(&mut self, reader: &Reader<'_, '_>, listeners: &mut Listeners, upstreams: &Upstreams<'_>) {
+        let index = self.settings.len();
+        let chosen = reader.words("listener", |text| Ok(text.to_owned()));
+        let of = match &chosen {
+            Some(chosen) => chosen_listeners(reader, chosen, listeners),
+            None => http_listeners(reader, listeners),
+        };
+        for listener in of {
+            if let Some(draft) = listeners.drafts.get_mut(listener) {
+                draft.rules.push(index);
+            }
+        }
+        let hosts = unique(reader, "host", reader.words("host", values::route_host));
+        let methods = unique(reader, "method", reader.words("method", values::method));
+        let path = read_path(reader);
+        let target = if reader.required("upstream") {
+            upstreams.target(reader, "upstream")
+        } else {
+            None
+        };
+        let rule = Rule {
+            route: index,
+            place: reader.place.clone(),
+            hosts,
+            path,
+            methods,
+        };
+        let name = self.name(reader, &rule, chosen.as_deref(), index);
+        let (head, body) = (
+            reader.duration("timeout"),
+            reader.duration("response_body_idle_timeout"),
+        );
+        self.settings.push(RouteSettings {
+            name,
+            target: target.unwrap_or(Target::One(UpstreamIndex(0))),
+            response_head_timeout: head,
+            response_body_idle_timeout: body,
+        });
+        self.rules.push(rule);
+    }
+
+    /// The name that the file gives, or else what the route matches. Names of files are unique; the others are made so,
+    /// since two routes may match the same at two listeners.
+    fn name(
+        &mut self,
+        reader: &Reader<'_, '_>,
+        rule: &Rule,
+        listeners: Option<&[Placed<String>]>,
+        index: usize,
+    ) -> String {
+        if let Some(given) = reader.text_with("name", "a name such as \"api\"", values::name) {
+            if let Err(first) = self.names.take(&given.value, index, &given.place) {
+                let title = format!("two routes are named `{}`", shown(&given.value));
+                reader.mistake(Mistake::error(title, given.place, "again here").and(first, "first here"));
+            }
+            return given.value;
+        }
+        let names: Vec<&str> = listeners
+            .unwrap_or_default()
+            .iter()
+            .map(|name| name.value.as_str())
+            .collect();
+        let matched = describe(&names, rule);
+        let taken = self.names.take(&matched, index, &reader.place).is_err();
+        if taken {
+            format!("{matched} #{}", index + 1)
+        } else {
+            matched
+        }
+    }
+
+    /// The routes that listeners bring along by an `upstream` of their own.
+    fn add_listeners_own(&mut self, listeners: &mut Listeners, mistakes: &Mistakes) {
+        let none = DeTable::new();
+        for draft in &mut listeners.drafts {
+            let Some((target, place)) = draft.otherwise.take() else {
+                continue;
+            };
+            let defaults = Reader::new(&keys::ROUTE, place.file, place.clone(), &none, mistakes);
+            let index = self.settings.len();
+            draft.rules.push(index);
+            let name = format!("{} *", draft.settings.name);
+            let taken = self.names.take(&name, index, &place).is_err();
+            self.settings.push(RouteSettings {
+                name: if taken { format!("{name} #{}", index + 1) } else { name },
+                target,
+                response_head_timeout: defaults.duration("timeout"),
+                response_body_idle_timeout: defaults.duration("response_body_idle_timeout"),
+            });
+            let (hosts, methods) = (Vec::new(), Vec::new());
+            self.rules.push(Rule {
+                route: index,
+                place,
+                hosts,
+                path: RulePath::Prefix(String::new()),
+                methods,
+            });
+        }
+    }
+}
+
+/// What a rule matches, in one line: `web GET api.example.com/v1/`.
+fn describe(listeners: &[&str], rule: &Rule) -> String {
+    let mut parts = Vec::new();
+    if !listeners.is_empty() {
+        parts.push(listeners.join(","));
+    }
+    if !rule.methods.is_empty() {
+        parts.push(rule.methods.join(","));
+    }
+    let path = match &rule.path {
+        RulePath::Exact(path) => path.clone(),
+        RulePath::Prefix(prefix) => format!("{prefix}/*"),
+    };
+    parts.push(format!("{}{path}", rule.hosts.join(",")));
+    // A name is a label in metrics: as long as a name of the file may be, and no longer.
+    let mut text = parts.join(" ");
+    if text.len() > keys::NAME_BYTES_MAX {
+        let cut = values::border_before(&text, keys::NAME_BYTES_MAX - 3);
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
+
+fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listeners: &Listeners) -> Vec<usize> {
+    let mut found = Vec::new();
+    for name in chosen {
+        let Some(index) = listeners.names.get(&name.value) else {
+            let known = listeners.names.sorted();
+            reader.mistake(unknown_name(
+                "listener",
+                &name.value,
+                name.place.clone(),
+                known.into_iter(),
+            ));
+            continue;
+        };
+        let Some(draft) = listeners.drafts.get(index) else {
+            continue;
+        };
+        if matches!(draft.settings.protocol, Protocol::Tcp(_)) {
+            let title = format!("listener `{}` has no routes: it speaks tcp", shown(&name.value));
+            let mistake = Mistake::error(title, name.place.clone(), "a route needs an http listener");
+            reader.mistake(mistake.and(draft.place.clone(), "a tcp listener sends to its own `upstream`"));
+            continue;
+        }
+        if found.contains(&index) {
+            let title = format!("listener `{}` is listed twice", shown(&name.value));
+            reader.mistake(Mistake::error(title, name.place.clone(), "again here"));
+            continue;
+        }
+        found.push(index);
+    }
+    found
+}
+
+fn http_listeners(reader: &Reader<'_, '_>, listeners: &Listeners) -> Vec<usize> {
+    let http =
+        |(_, draft): &(usize, &super::listeners::ListenerDraft)| matches!(draft.settings.protocol, Protocol::Http(_));
+    let found: Vec<usize> = listeners
+        .drafts
+        .iter()
+        .enumerate()
+        .filter(http)
+        .map(|(index, _)| index)
+        .collect();
+    if found.is_empty() && !listeners.drafts.is_empty() {
+        let mistake = Mistake::error(
+            "this route belongs to no listener",
+            reader.place.clone(),
+            "no listener speaks http",
+        );
+        reader.mistake(mistake.of_absence());
+    }
+    found
+}
+
+/// `words` without their places; one that is there twice is a mistake.
+fn unique(reader: &Reader<'_, '_>, key: &str, words: Option<Vec<Placed<String>>>) -> Vec<String> {
+    let mut seen: HashMap<String, Place> = HashMap::new();
+    let mut kept = Vec::new();
+    for word in words.unwrap_or_default() {
+        if let Some(first) = seen.get(&word.value) {
+            let title = format!("`{}` is listed twice in `{key}`", shown(&word.value));
+            reader.mistake(Mistake::error(title, word.place, "again here").and(first.clone(), "first here"));
+            continue;
+        }
+        seen.insert(word.value.clone(), word.place);
+        kept.push(word.value);
+    }
+    kept
+}
+
+fn read_path(reader: &Reader<'_, '_>) -> RulePath {
+    const FORM: &str = "a path such as \"/v1/\"";
+    let prefix = reader.text_with("path", FORM, values::url_path);
+    let exact = reader.text_with("path_exact", FORM, values::url_path);
+    if reader.raw("path").is_some() && reader.raw("path_exact").is_some() {
+        let title = "a route has either `path` or `path_exact`";
+        let mistake = Mistake::error(title, reader.key_place("path_exact"), "this is the whole path");
+        reader.mistake(mistake.and(reader.key_place("path"), "this is a prefix"));
+    }
+    match (exact, prefix) {
+        (Some(exact), _) => RulePath::Exact(exact.value),
+        (None, Some(prefix)) => RulePath::Prefix(prefix.value.trim_end_matches('/').to_owned()),
+        (None, None) => RulePath::Prefix(String::new()),
+    }
+}

@@ -1,0 +1,88 @@
+//! The checked settings: what a file says once nothing is wrong with it. Every reference is resolved, every value in
+//! range. Values only; `check` makes them, `compile` turns them into a snapshot.
+
+use crate::balancer::Balance;
+use crate::snapshot::{Protocol, Target};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All that a configuration says.
+#[derive(Debug)]
+pub struct Settings {
+    pub process: ProcessSettings,
+    /// See [`crate::snapshot::Snapshot::drain_timeout`].
+    pub drain_timeout: Duration,
+    /// Whether to reload when a file changes on disk.
+    pub watch: bool,
+    /// At least one, each with a name and an address of its own.
+    pub listeners: Vec<ListenerSettings>,
+    pub routes: Vec<RouteSettings>,
+    pub upstreams: Vec<UpstreamSettings>,
+}
+
+/// What holds from the start of the process to its end. A reload that would change it is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// Data-plane threads; `None` is one for each core that the process may run on.
+    pub workers: Option<u32>,
+    pub engine: EngineChoice,
+    /// Where the admin listener listens; `None` is nowhere.
+    pub admin: Option<SocketAddr>,
+    /// Where the access log goes; `None` is no access log.
+    pub access_log: Option<AccessLogPath>,
+}
+
+/// How workers talk to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// io_uring where the kernel allows it, else epoll.
+    Auto,
+    Uring,
+    Epoll,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogPath {
+    Stdout,
+    /// Already taken relative to the directory of the file that names it.
+    File(PathBuf),
+}
+
+/// One `[[listener]]`, with the routers of its routes.
+#[derive(Debug)]
+pub struct ListenerSettings {
+    pub name: String,
+    pub address: SocketAddr,
+    /// See [`crate::snapshot::Listener::connections_max`].
+    pub connections_max: u32,
+    pub protocol: Protocol,
+}
+
+/// One `[[route]]`, or the `upstream` of an http listener.
+#[derive(Debug)]
+pub struct RouteSettings {
+    /// As configured, or what it matches; unique.
+    pub name: String,
+    pub target: Target,
+    /// See [`crate::snapshot::Route::response_head_timeout`].
+    pub response_head_timeout: Duration,
+    /// See [`crate::snapshot::Route::response_body_idle_timeout`].
+    pub response_body_idle_timeout: Duration,
+}
+
+/// One `[upstream.NAME]`.
+#[derive(Debug)]
+pub struct UpstreamSettings {
+    pub name: String,
+    pub balance: Balance,
+    /// Each address once, with a weight of 1 to 65,535; at least one.
+    pub endpoints: Vec<(SocketAddr, u32)>,
+    pub connect_timeout: Duration,
+    /// See [`crate::snapshot::Upstream::retries`].
+    pub retries: u32,
+    /// See [`crate::snapshot::Upstream::idle_connections_max`].
+    pub idle_connections_max: u32,
+    pub idle_timeout: Duration,
+}

@@ -1,0 +1,307 @@
+//! Golden tests of the messages: each `golden/NAME.toml` is checked, and what a person reads of it is `golden/NAME.txt`.
+//! `UPDATE_GOLDEN=1 cargo test` writes them anew. Then the properties: no text at all makes the checker panic.
+
+use super::*;
+use proptest::prelude::*;
+use std::net::SocketAddr;
+
+fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    match host {
+        "a.example" | "localhost" => Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))]),
+        "b.example" => Ok(vec![
+            SocketAddr::from(([10, 0, 0, 3], port)),
+            SocketAddr::from(([10, 0, 0, 2], port)),
+        ]),
+        _ => Err(std::io::Error::other("Name or service not known")),
+    }
+}
+
+fn check_text(text: &str) -> Result<Loaded, Report> {
+    load_text("ringgate.toml", text, &resolve)
+}
+
+fn settings_of(text: &str) -> Settings {
+    match check_text(text) {
+        Ok(loaded) => loaded.settings,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+/// What is wrong, one title a line.
+fn titles(text: &str) -> String {
+    let report = match check_text(text) {
+        Ok(loaded) => loaded.warnings,
+        Err(report) => report,
+    };
+    report
+        .mistakes()
+        .iter()
+        .map(|mistake| format!("{}\n", mistake.title))
+        .collect()
+}
+
+const SMALLEST: &str = include_str!("golden/smallest.toml");
+
+#[test]
+fn golden_messages() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/config/golden");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&directory).expect("the golden directory is there") {
+        let path = entry.expect("it can be listed").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            golden(&path.with_extension("txt"), &message_of(&text));
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10);
+}
+
+fn message_of(text: &str) -> String {
+    match check_text(text) {
+        Ok(loaded) if loaded.warnings.mistakes().is_empty() => "ok\n".to_owned(),
+        Ok(loaded) => format!("ok, with warnings\n\n{}\n", loaded.warnings),
+        Err(report) => format!("{report}\n"),
+    }
+}
+
+fn golden(path: &Path, actual: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, actual).expect("the golden file can be written");
+        return;
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        expected,
+        actual,
+        "{} is not current; UPDATE_GOLDEN=1 rewrites it",
+        path.display()
+    );
+}
+
+#[test]
+fn the_smallest_file_is_enough_and_safe() {
+    let settings = settings_of(SMALLEST);
+    assert_eq!(settings.process.admin, Some(SocketAddr::from(([127, 0, 0, 1], 9_900))));
+    assert_eq!(settings.process.access_log, None);
+    assert_eq!(
+        (
+            settings.listeners.len(),
+            settings.routes.len(),
+            settings.upstreams.len()
+        ),
+        (1, 1, 1)
+    );
+    let crate::snapshot::Protocol::Http(http) = &settings.listeners[0].protocol else {
+        panic!("http is the default")
+    };
+    assert!(http.trusted.is_empty());
+    assert!(http.target_max <= http.head_max && http.body_max < u64::MAX);
+    assert!(!http.request_head_timeout.is_zero() && !http.send_timeout.is_zero());
+}
+
+#[test]
+fn a_snapshot_keeps_what_belongs_to_identities() {
+    let mut registry = crate::upstream::Registry::new(2);
+    let first = compile(settings_of(SMALLEST), &mut registry, 1);
+    let more = SMALLEST.replace(
+        "[\"127.0.0.1:3000\"]",
+        "[\"127.0.0.1:3001\", \"127.0.0.1:3000\"]\nretries = 7",
+    );
+    let second = compile(settings_of(&more), &mut registry, 2);
+    let (old, new) = (&first.upstreams[0], &second.upstreams[0]);
+    assert!(Arc::ptr_eq(&old.identity, &new.identity));
+    assert!(Arc::ptr_eq(&old.endpoints[0].identity, &new.endpoints[1].identity));
+    assert_eq!(first.listeners[0].id, second.listeners[0].id);
+    assert!(Arc::ptr_eq(&first.listeners[0].stats, &second.listeners[0].stats));
+    assert!(Arc::ptr_eq(&first.routes[0].stats, &second.routes[0].stats));
+    assert_eq!((second.generation, new.retries), (2, 7));
+}
+
+#[test]
+fn a_reload_cannot_change_what_holds_for_the_process() {
+    let running = settings_of(SMALLEST).process;
+    let changed = format!("workers = 3\nengine = \"epoll\"\n[admin]\naddress = \"off\"\n[access_log]\n{SMALLEST}");
+    let files = Files::of_text("ringgate.toml", &changed);
+    let report = load_files(files, Some(&running), &resolve).expect_err("it is refused");
+    assert_eq!(report.errors(), 4, "{report}");
+    golden(&golden_path("process_changes.txt"), &format!("{report}\n"));
+    let same = load_files(Files::of_text("ringgate.toml", SMALLEST), Some(&running), &resolve);
+    assert!(same.is_ok());
+}
+
+fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/control/config/golden")
+        .join(name)
+}
+
+#[test]
+fn limits_hold_at_n_and_not_above() {
+    let endpoints = |count: usize| {
+        let list: Vec<_> = (0..count)
+            .map(|n| format!("\"10.{}.{}.1:80\"", n / 256, n % 256))
+            .collect();
+        SMALLEST.replace("\"127.0.0.1:3000\"", &list.join(", "))
+    };
+    assert_eq!(titles(&endpoints(keys::ENDPOINTS_MAX)), "");
+    assert_eq!(
+        titles(&endpoints(keys::ENDPOINTS_MAX + 1)),
+        "more than 4096 endpoints in one upstream\n"
+    );
+    let listeners = |count: usize| {
+        let one = |n| format!("[[listener]]\naddress = \"127.0.0.1:{}\"\nupstream = \"app\"\n", n + 1);
+        (0..count).map(one).collect::<String>() + "[upstream.app]\nendpoints = [\"127.0.0.1:3000\"]"
+    };
+    assert_eq!(titles(&listeners(keys::LISTENERS_MAX)), "");
+    assert_eq!(
+        titles(&listeners(keys::LISTENERS_MAX + 1)),
+        "more than 1024 listeners\n"
+    );
+    let name = |bytes: usize| {
+        SMALLEST.replace(
+            "[[listener]]",
+            &format!("[[listener]]\nname = \"{}\"", "n".repeat(bytes)),
+        )
+    };
+    assert_eq!(titles(&name(keys::NAME_BYTES_MAX)), "");
+    assert!(titles(&name(keys::NAME_BYTES_MAX + 1)).contains("cannot be read as `name`"));
+    let workers = |count: &str| format!("workers = {count}\n{SMALLEST}");
+    assert_eq!(titles(&workers("1024")), "");
+    for beyond in ["1025", "0", "-1", "9223372036854775807", "99999999999999999999999999"] {
+        assert_eq!(titles(&workers(beyond)), "`workers` is out of range\n", "{beyond}");
+    }
+}
+
+#[test]
+fn more_mistakes_than_anyone_reads_are_counted() {
+    let text: String = (0..200).map(|n| format!("unknown_{n} = 1\n")).collect();
+    let report = check_text(&text).expect_err("nothing of it is known");
+    assert!(report.errors() >= 200);
+    assert!(report.to_string().contains("... and 1"));
+}
+
+/// Every key of every table, set to `value`.
+fn every_key_set_to(value: &str) -> String {
+    let mut text = String::new();
+    let tables = [
+        &keys::TOP,
+        &keys::ADMIN,
+        &keys::ACCESS_LOG,
+        &keys::LISTENER,
+        &keys::ROUTE,
+        &keys::UPSTREAM,
+    ];
+    for table in tables {
+        text.push_str(&table.title.replace("NAME", "app"));
+        text.push('\n');
+        for key in table
+            .keys
+            .iter()
+            .filter(|key| !matches!(key.kind, keys::Kind::OneTable(_)))
+        {
+            if !matches!(key.kind, keys::Kind::Tables(_) | keys::Kind::NamedTables(_)) {
+                text.push_str(&format!("{} = {value}\n", key.name));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_field_blank_huge_or_of_another_type_is_an_error_and_no_panic() {
+    let huge = format!("\"{}\"", "9".repeat(5_000));
+    let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
+    for value in [
+        "\"\"",
+        "[]",
+        "{}",
+        "-1",
+        "9223372036854775807",
+        "1e300",
+        "nan",
+        "1979-05-27",
+        "[[]]",
+        "[{}]",
+        &huge,
+        &deep,
+    ] {
+        let report = check_text(&every_key_set_to(value)).expect_err(&value[..value.len().min(40)]);
+        assert!(report.errors() > 5);
+        let _ = (report.to_string(), report.render(true), report.to_json());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "(?s).{0,400}") {
+        let _ = check_text(&text).map_err(|report| (report.to_string(), report.to_json()));
+    }
+
+    /// Pieces that are likely to get deep into the checker.
+    #[test]
+    fn no_jumble_of_pieces_panics(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {
+        let _ = check_text(&pieces.concat()).map_err(|report| (report.to_string(), report.to_json()));
+    }
+
+    /// A file that is cut off, or has one byte changed, anywhere.
+    #[test]
+    fn no_damage_panics(at in 0usize..2_000, with in any::<char>(), cut: bool) {
+        let text = include_str!("golden/many_mistakes.toml");
+        let at = values::border_before(text, at % text.len());
+        let rest = if cut { "" } else { text[at..].trim_start_matches(|_: char| false) };
+        let _ = check_text(&format!("{}{with}{rest}", &text[..at])).map_err(|report| report.to_string());
+    }
+}
+
+const PIECES: &[&str] = &[
+    "[[listener]]\n",
+    "[[route]]\n",
+    "[upstream.app]\n",
+    "[upstream]\n",
+    "[admin]\n",
+    "[access_log]\n",
+    "name",
+    "address",
+    "upstream",
+    "endpoints",
+    "listener",
+    "host",
+    "path",
+    "path_exact",
+    "method",
+    "protocol",
+    "weight",
+    "trusted",
+    "app",
+    " = ",
+    "\"",
+    "'",
+    "\"\"\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ".",
+    "\n",
+    "#",
+    "\"app\"",
+    "\"127.0.0.1:80\"",
+    "\"a.example:80\"",
+    "\"tcp\"",
+    "\"/\"",
+    "\"*.a\"",
+    "1",
+    "-1",
+    "0x",
+    "true",
+    "\u{feff}",
+    "é",
+    "\u{0}",
+    "\r\n",
+    "\t",
+    "[\"",
+    "\"]",
+    "head_max",
+];
