@@ -1,1 +1,384 @@
-//! engine
+//! The engine: one thread's sockets, timers and tasks. This page is the whole interface.
+//!
+//! Completion style: an operation is started and awaited, and received bytes come as [`Chunk`]s of the engine's own
+//! buffers. Behind the interface stand three drivers of equal behaviour: `uring`, `epoll`, and `sim` (virtual time,
+//! network and randomness from one seed). A caller that needs to know which one it has is a bug.
+//!
+//! Rules for callers: one receive and one send at a time on a stream (they may overlap each other); dropping a
+//! receive loses nothing; dropping a send that has not finished breaks the stream's sending side; an [`Engine`] and
+//! all that it makes stay on their thread ([`Remote`] alone may leave it).
+#![allow(unsafe_code)]
+
+mod buffer;
+mod driver;
+mod epoll;
+mod executor;
+mod future;
+mod parking;
+mod sim;
+mod socket;
+mod timer;
+mod uring;
+
+pub use buffer::{Chunk, Outgoing};
+pub use future::{Elapsed, Event, Raced, Timeout, join, race};
+pub use parking::{Parked, Parking, Ticket};
+pub use sim::SimSettings;
+pub use socket::raise_fd_limit;
+
+use crate::base::Instant;
+use driver::{Driver, ListenerId, StreamId};
+use executor::Executor;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use timer::Wheel;
+
+/// Which driver is asked for: the configuration's `engine`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// uring where the kernel permits it, else epoll; [`Engine::fallback`] says why.
+    #[default]
+    Auto,
+    Uring,
+    Epoll,
+}
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    pub driver: DriverChoice,
+    /// Receive buffers: a power of two up to 32,768.
+    pub buffers: u16,
+    /// Bytes of each receive buffer. Memory is touched only where data arrives.
+    pub buffer_size: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> EngineSettings {
+        EngineSettings { driver: DriverChoice::Auto, buffers: 64, buffer_size: 256 * 1024 }
+    }
+}
+
+/// Options of a listening socket.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Connections that the kernel queues for [`Listener::accept`].
+    pub backlog: i32,
+    /// Several listeners, one a worker, share the address (SO_REUSEPORT).
+    pub reuse_port: bool,
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions { backlog: 4096, reuse_port: true }
+    }
+}
+
+/// What the engine counts, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineCounts {
+    /// Times that the engine asked the kernel for events.
+    pub turns: u64,
+    /// Events that the kernel gave.
+    pub completions: u64,
+    /// Receives that paused because every buffer was in use.
+    pub receive_paused: u64,
+    /// Sends that the other side did not take at once, so that the rest was copied aside.
+    pub sends_stalled: u64,
+    pub completion_overflows: u64,
+    pub tasks_panicked: u64,
+    pub tasks_active: u64,
+    pub buffers_free: u64,
+    /// Streams that are open or whose last operation has not ended.
+    pub streams: u64,
+}
+
+/// Tasks polled before events are taken again, so that tasks that keep each other busy starve no socket.
+const POLLS_A_TURN: usize = 1024;
+
+/// Handle to the engine of this thread; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    core: Rc<Core>,
+}
+
+struct Core {
+    executor: Executor,
+    timers: RefCell<Wheel>,
+    driver: RefCell<Driver>,
+    now: Cell<Instant>,
+    random: Cell<u64>,
+    remote: Remote,
+    woken: Event,
+    fallback: Option<String>,
+}
+
+/// Wakes an engine from any thread.
+#[derive(Clone)]
+pub struct Remote {
+    waker: Arc<driver::RemoteWaker>,
+}
+
+impl Remote {
+    /// Makes [`Engine::woken`] return. Wakes before the next return are one.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+impl Engine {
+    /// The engine of this thread. Errors: the driver that was asked for is not permitted or not supported here (the
+    /// text says why and what to do), or the thread has an engine already.
+    pub fn new(settings: &EngineSettings) -> io::Result<Engine> {
+        let (driver, fallback) = Driver::new(settings)?;
+        Engine::with(driver, fallback, rand_seed())
+    }
+
+    /// An engine whose time, network and randomness come from one seed.
+    pub fn simulated(settings: &SimSettings) -> io::Result<Engine> {
+        Engine::with(Driver::simulated(settings)?, None, settings.seed)
+    }
+
+    fn with(driver: Driver, fallback: Option<String>, seed: u64) -> io::Result<Engine> {
+        let executor = Executor::new().map_err(|_| io::Error::other("this thread has an engine already"))?;
+        let now = driver.now();
+        let remote = Remote { waker: driver.remote() };
+        let core = Core {
+            executor,
+            timers: RefCell::new(Wheel::new(now)),
+            driver: RefCell::new(driver),
+            now: Cell::new(now),
+            random: Cell::new(seed),
+            remote,
+            woken: Event::default(),
+            fallback,
+        };
+        Ok(Engine { core: Rc::new(core) })
+    }
+
+    /// "uring", "epoll" or "sim".
+    pub fn driver_name(&self) -> &'static str {
+        self.core.driver.borrow().name()
+    }
+
+    /// Why `Auto` did not choose uring, in one line; `None` if it did or was not asked.
+    pub fn fallback(&self) -> Option<&str> {
+        self.core.fallback.as_deref()
+    }
+
+    /// The time, read once for each turn of the event loop.
+    pub fn now(&self) -> Instant {
+        self.core.now.get()
+    }
+
+    /// A random number; under simulation it comes from the seed. Not for secrets.
+    pub fn random(&self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        let state = self.core.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.core.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Starts a task. A panic in it costs the task alone: it is caught and counted.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.core.executor.spawn(Box::pin(task));
+    }
+
+    /// Runs tasks and events until `main` is done; other tasks then stay where they are.
+    pub fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
+        let result = Rc::new(RefCell::new(None));
+        let written = result.clone();
+        self.spawn(async move {
+            let value = main.await;
+            *written.borrow_mut() = Some(value);
+        });
+        loop {
+            let more = self.core.executor.run_ready(POLLS_A_TURN);
+            if let Some(value) = result.borrow_mut().take() {
+                return value;
+            }
+            assert!(Rc::strong_count(&result) > 1, "the main task panicked");
+            self.turn(more);
+        }
+    }
+
+    /// Takes events, and waits for them unless tasks are ready.
+    fn turn(&self, more: bool) {
+        let core = &*self.core;
+        let until = if more { Some(core.now.get()) } else { core.timers.borrow().next_deadline() };
+        let now = core.driver.borrow_mut().wait(until);
+        core.now.set(now);
+        core.timers.borrow_mut().advance(now);
+        if core.remote.waker.take() {
+            core.woken.notify();
+        }
+    }
+
+    /// Waits until another thread has called [`Remote::wake`].
+    pub async fn woken(&self) {
+        self.core.woken.wait().await;
+    }
+
+    pub fn remote(&self) -> Remote {
+        self.core.remote.clone()
+    }
+
+    pub async fn sleep_until(&self, at: Instant) {
+        future::Sleep::new(&self.core, at).await;
+    }
+
+    pub async fn sleep(&self, duration: std::time::Duration) {
+        self.sleep_until(self.now() + duration).await;
+    }
+
+    /// Runs `future` until `at` at the latest. One timer, set only if the future is not ready at once.
+    pub fn timeout<F: Future>(&self, at: Instant, future: F) -> Timeout<F> {
+        Timeout::new(&self.core, at, future)
+    }
+
+    /// Lets the other tasks that are ready run first.
+    pub async fn yield_now(&self) {
+        future::yield_now().await;
+    }
+
+    pub fn listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
+        let (id, local) = self.core.driver.borrow_mut().listen(address, options)?;
+        Ok(Listener { core: self.core.clone(), id, local })
+    }
+
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
+        let id = self.core.driver.borrow_mut().connect(address)?;
+        let stream = Stream { core: self.core.clone(), id };
+        poll_fn(|context| self.core.driver.borrow_mut().poll_connected(id, context.waker())).await?;
+        Ok(stream)
+    }
+
+    pub fn counts(&self) -> EngineCounts {
+        let mut counts = self.core.driver.borrow().counts();
+        counts.tasks_panicked = self.core.executor.panicked();
+        counts.tasks_active = self.core.executor.active() as u64;
+        counts
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Tasks hold engines: the outermost handle of a finished run drops them so that the cycle ends.
+        if Rc::strong_count(&self.core) == 1 {
+            self.core.executor.clear();
+        }
+    }
+}
+
+impl Engine {
+    /// Drops every task and with them their streams and listeners. For the end of a run.
+    pub fn stop(&self) {
+        self.core.executor.clear();
+    }
+}
+
+/// A listening socket. Dropping it closes it; connections that it accepted but gave to nobody are closed too.
+pub struct Listener {
+    core: Rc<Core>,
+    id: ListenerId,
+    local: SocketAddr,
+}
+
+impl Listener {
+    /// The next connection and the address of its client. Errors are the kernel's (EMFILE, ...): the caller pauses
+    /// and accepts again.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (id, peer) = poll_fn(|context| self.core.driver.borrow_mut().poll_accept(self.id, context.waker())).await?;
+        Ok((Stream { core: self.core.clone(), id }, peer))
+    }
+
+    /// The address that it is bound to: with port 0, the one that the kernel chose.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.core.driver.borrow_mut().close_listener(self.id);
+    }
+}
+
+/// A connected byte stream. Dropping it closes it; what was sent before still goes out.
+pub struct Stream {
+    core: Rc<Core>,
+    id: StreamId,
+}
+
+impl Stream {
+    /// The next bytes, as they arrived; an empty chunk is the end of the stream.
+    pub async fn receive(&self) -> io::Result<Chunk> {
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
+        self.core.driver.borrow_mut().poll_receive(self.id, context.waker())
+    }
+
+    /// Whether a receive would return at once. May be wrong in the driver's favour (false although bytes are there).
+    pub fn is_readable(&self) -> bool {
+        self.core.driver.borrow().is_readable(self.id)
+    }
+
+    /// Expect a long message (true): receive piece by piece as asked, rather than ahead of being asked.
+    pub fn expect_bulk(&self, bulk: bool) {
+        self.core.driver.borrow_mut().expect_bulk(self.id, bulk);
+    }
+
+    /// Hands all of `outgoing` to the kernel, in order, and gives it back empty.
+    pub async fn send(&self, outgoing: &mut Outgoing) -> io::Result<()> {
+        if outgoing.is_empty() {
+            outgoing.clear();
+            return Ok(());
+        }
+        if let Some(done) = self.core.driver.borrow_mut().send(self.id, outgoing) {
+            return done;
+        }
+        let mut sending = pin!(future::Sending::new(&self.core, self.id));
+        let (returned, result) = poll_fn(|context| sending.as_mut().poll(context)).await;
+        *outgoing = returned;
+        result
+    }
+
+    /// Ends the sending side (FIN); receiving goes on.
+    pub fn shutdown(&self) {
+        self.core.driver.borrow_mut().shutdown(self.id);
+    }
+
+    /// Closes with a reset instead of an orderly end.
+    pub fn reset(self) {
+        self.core.driver.borrow_mut().linger_off(self.id);
+    }
+
+    /// The address of this side.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.core.driver.borrow().local_address(self.id)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.core.driver.borrow_mut().close(self.id);
+    }
+}
+
+fn rand_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0u64)
+}
+
+#[cfg(test)]
+mod tests;

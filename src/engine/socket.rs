@@ -1,0 +1,92 @@
+//! Sockets as the drivers need them, made and configured; and the process's limit of open files.
+
+use super::ListenOptions;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+
+/// A listening TCP socket (CLOEXEC; TCP_NODELAY is inherited by what it accepts) and its bound address.
+pub(super) fn listening(
+    address: SocketAddr,
+    options: &ListenOptions,
+    nonblocking: bool,
+) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(nonblocking)?;
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog)?;
+    let local = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok((socket, local))
+}
+
+/// A TCP socket that is about to connect (CLOEXEC, TCP_NODELAY).
+pub(super) fn connecting(address: SocketAddr, nonblocking: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(nonblocking)?;
+    Ok(socket)
+}
+
+/// The address of the other side.
+pub(super) fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+    borrowed(fd, |socket| socket.peer_addr()).and_then(ip_address)
+}
+
+/// The address of this side.
+pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
+    borrowed(fd, |socket| socket.local_addr()).and_then(ip_address)
+}
+
+/// Ends the sending side. A socket that is gone already needs no end.
+pub(super) fn shutdown_send(fd: RawFd) {
+    let _ = borrowed(fd, |socket| socket.shutdown(std::net::Shutdown::Write));
+}
+
+/// Makes the close of `fd` a reset.
+pub(super) fn linger_off(fd: RawFd) {
+    let _ = borrowed(fd, |socket| socket.set_linger(Some(std::time::Duration::ZERO)));
+}
+
+fn ip_address(address: SockAddr) -> io::Result<SocketAddr> {
+    address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
+}
+
+fn borrowed<T>(fd: RawFd, act: impl FnOnce(&Socket) -> T) -> T {
+    // SAFETY: the caller owns `fd` and keeps it open for the time of the call; `into_raw_fd` below gives it back, so
+    // that it is not closed here.
+    let socket = unsafe { Socket::from_raw_fd(fd) };
+    let result = act(&socket);
+    let _ = socket.into_raw_fd();
+    result
+}
+
+/// Raises the limit of open files (RLIMIT_NOFILE) to its hard limit, or to `wanted` where the process may raise that
+/// too. Returns the limit then in force.
+pub fn raise_fd_limit(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the kernel to fill.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let both = libc::rlimit { rlim_cur: wanted, rlim_max: wanted.max(limit.rlim_max) };
+    let soft = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), rlim_max: limit.rlim_max };
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
+    }
+    for attempt in [both, soft] {
+        // SAFETY: `attempt` is a valid rlimit that the kernel only reads.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &attempt) } == 0 {
+            return Ok(attempt.rlim_cur);
+        }
+    }
+    Ok(limit.rlim_cur)
+}

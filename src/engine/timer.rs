@@ -1,0 +1,274 @@
+//! The timer wheel: hierarchical, one per engine, every operation O(1).
+//!
+//! Seven levels of 64 slots; level `n` has a granularity of 64^n ticks of one millisecond. An entry sits at the level
+//! of the highest bit in which its tick differs from the present one, and moves down when time reaches its slot.
+//! (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987.) Deadlines round up: a timer never fires early.
+
+use crate::base::Instant;
+use std::task::Waker;
+
+const LEVELS: usize = 7;
+const SLOTS: usize = 64;
+const SLOT_BITS: u32 = 6;
+const TICK_NANOS: u64 = 1_000_000;
+/// The furthest tick that the wheel holds; a later deadline waits there and is filed again.
+const TICKS_MAX: u64 = 1 << (SLOT_BITS * LEVELS as u32 - 1);
+const NONE: u32 = u32::MAX;
+
+/// Names one timer. A stale id (fired or cancelled) is recognised and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimerId {
+    index: u32,
+    generation: u32,
+}
+
+struct Entry {
+    tick: u64,
+    waker: Option<Waker>,
+    next: u32,
+    previous: u32,
+    generation: u32,
+    /// level * SLOTS + slot, or NONE when the entry is free.
+    place: u32,
+}
+
+pub(super) struct Wheel {
+    entries: Vec<Entry>,
+    free: u32,
+    heads: [u32; LEVELS * SLOTS],
+    /// Which slots of each level are occupied.
+    occupied: [u64; LEVELS],
+    tick: u64,
+    len: usize,
+}
+
+impl Wheel {
+    pub(super) fn new(now: Instant) -> Wheel {
+        Wheel {
+            entries: Vec::new(),
+            free: NONE,
+            heads: [NONE; LEVELS * SLOTS],
+            occupied: [0; LEVELS],
+            tick: now.0 / TICK_NANOS,
+            len: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Wakes `waker` at the first [`Wheel::advance`] to `at` or later.
+    pub(super) fn insert(&mut self, at: Instant, waker: Waker) -> TimerId {
+        let tick = at.0.div_ceil(TICK_NANOS);
+        let index = self.allocate();
+        let entry = &mut self.entries[index as usize];
+        entry.tick = tick;
+        entry.waker = Some(waker);
+        let id = TimerId { index, generation: entry.generation };
+        self.file(index);
+        self.len += 1;
+        id
+    }
+
+    /// Replaces the waker of a timer that has not fired.
+    pub(super) fn update(&mut self, id: TimerId, waker: &Waker) {
+        if let Some(entry) = self.entries.get_mut(id.index as usize)
+            && entry.generation == id.generation
+            && !entry.waker.as_ref().is_some_and(|old| old.will_wake(waker))
+        {
+            entry.waker = Some(waker.clone());
+        }
+    }
+
+    /// Forgets a timer; one that fired already is ignored.
+    pub(super) fn cancel(&mut self, id: TimerId) {
+        match self.entries.get(id.index as usize) {
+            Some(entry) if entry.generation == id.generation && entry.place != NONE => {}
+            _ => return,
+        }
+        self.unlink(id.index);
+        self.release(id.index);
+    }
+
+    /// Fires what is due at `now`.
+    pub(super) fn advance(&mut self, now: Instant) {
+        let target = now.0 / TICK_NANOS;
+        while let Some((tick, level, slot)) = self.next_slot() {
+            if tick > target {
+                break;
+            }
+            self.tick = self.tick.max(tick);
+            self.empty_slot(level, slot);
+        }
+        self.tick = self.tick.max(target);
+    }
+
+    /// When [`Wheel::advance`] has something to do next: never later than the first deadline.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.next_slot().map(|(tick, _, _)| Instant(tick.saturating_mul(TICK_NANOS)))
+    }
+
+    /// The occupied slot that time reaches first, and the tick at which it does.
+    fn next_slot(&self) -> Option<(u64, usize, usize)> {
+        for level in 0..LEVELS {
+            if self.occupied[level] == 0 {
+                continue;
+            }
+            let shift = SLOT_BITS * level as u32;
+            let present = (self.tick >> shift) % SLOTS as u64;
+            let ahead = self.occupied[level].rotate_right(present as u32).trailing_zeros() as u64;
+            let base = (self.tick >> shift) + ahead;
+            let slot = (base % SLOTS as u64) as usize;
+            return Some(((base << shift).max(self.tick), level, slot));
+        }
+        None
+    }
+
+    fn empty_slot(&mut self, level: usize, slot: usize) {
+        let place = level * SLOTS + slot;
+        let mut index = std::mem::replace(&mut self.heads[place], NONE);
+        self.occupied[level] &= !(1 << slot);
+        while index != NONE {
+            let next = self.entries[index as usize].next;
+            if self.entries[index as usize].tick <= self.tick {
+                if let Some(waker) = self.entries[index as usize].waker.take() {
+                    waker.wake();
+                }
+                self.release(index);
+            } else {
+                self.file(index);
+            }
+            index = next;
+        }
+    }
+
+    fn file(&mut self, index: u32) {
+        let tick = self.entries[index as usize].tick.clamp(self.tick, self.tick + TICKS_MAX - 1);
+        let difference = (tick ^ self.tick) | 1;
+        let level = ((63 - difference.leading_zeros()) / SLOT_BITS) as usize;
+        let level = level.min(LEVELS - 1);
+        let slot = ((tick >> (SLOT_BITS * level as u32)) % SLOTS as u64) as usize;
+        let place = level * SLOTS + slot;
+        let head = std::mem::replace(&mut self.heads[place], index);
+        if head != NONE {
+            self.entries[head as usize].previous = index;
+        }
+        let entry = &mut self.entries[index as usize];
+        entry.next = head;
+        entry.previous = NONE;
+        entry.place = place as u32;
+        self.occupied[level] |= 1 << slot;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let (next, previous, place) = {
+            let entry = &self.entries[index as usize];
+            (entry.next, entry.previous, entry.place as usize)
+        };
+        if next != NONE {
+            self.entries[next as usize].previous = previous;
+        }
+        if previous != NONE {
+            self.entries[previous as usize].next = next;
+        } else {
+            self.heads[place] = next;
+            if next == NONE {
+                self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
+            }
+        }
+    }
+
+    fn allocate(&mut self) -> u32 {
+        if self.free != NONE {
+            let index = self.free;
+            self.free = self.entries[index as usize].next;
+            return index;
+        }
+        self.entries.push(Entry { tick: 0, waker: None, next: NONE, previous: NONE, generation: 0, place: NONE });
+        (self.entries.len() - 1) as u32
+    }
+
+    fn release(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.waker = None;
+        entry.place = NONE;
+        entry.next = std::mem::replace(&mut self.free, index);
+        self.len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Fired(AtomicU64);
+    impl Wake for Fired {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    proptest! {
+        /// Every timer fires, none early, none more than a tick late, and a cancelled one never.
+        #[test]
+        fn fires_when_due(
+            start in 0u64..5_000_000_000_000,
+            timers in proptest::collection::vec((0u64..400_000_000_000, any::<bool>()), 1..60),
+        ) {
+            let mut wheel = Wheel::new(Instant(start));
+            let mut set = Vec::new();
+            for (delay, cancelled) in &timers {
+                let fired = Arc::new(Fired::default());
+                let at = Instant(start + delay);
+                let id = wheel.insert(at, fired.clone().into());
+                set.push((at, *cancelled, fired, id));
+            }
+            for (_, cancelled, _, id) in &set {
+                if *cancelled { wheel.cancel(*id); wheel.cancel(*id); }
+            }
+            let mut now = Instant(start);
+            while let Some(next) = wheel.next_deadline() {
+                prop_assert!(next.0 + 1_000_000 > now.0);
+                now = Instant(next.0.max(now.0));
+                wheel.advance(now);
+                for (at, cancelled, fired, _) in &set {
+                    let count = fired.0.load(Ordering::Relaxed);
+                    if *cancelled { prop_assert_eq!(count, 0); continue; }
+                    if count == 1 { prop_assert!(at.0 <= now.0); }
+                    if at.0 + 1_000_000 <= now.0 { prop_assert_eq!(count, 1); }
+                }
+            }
+            prop_assert_eq!(wheel.len(), 0);
+            prop_assert!(set.iter().all(|(_, cancelled, fired, _)| *cancelled || fired.0.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn a_time_jump_fires_everything_between() {
+        let mut wheel = Wheel::new(Instant(0));
+        let fired = Arc::new(Fired::default());
+        for second in 0..1000u64 {
+            wheel.insert(Instant(second * 1_000_000_000), fired.clone().into());
+        }
+        wheel.advance(Instant(2_000_000_000_000));
+        assert_eq!(fired.0.load(Ordering::Relaxed), 1000);
+    }
+
+    #[test]
+    fn the_furthest_deadline_never_fires() {
+        let mut wheel = Wheel::new(Instant(0));
+        let fired = Arc::new(Fired::default());
+        wheel.insert(Instant::NEVER, fired.clone().into());
+        wheel.advance(Instant(1 << 60));
+        assert_eq!(fired.0.load(Ordering::Relaxed), 0);
+        assert_eq!(wheel.len(), 1);
+    }
+}
