@@ -100,10 +100,7 @@ pub enum Target {
     /// All of it to one upstream.
     One(UpstreamIndex),
     /// Weights, each at least 1, and their sum.
-    Split {
-        parts: Vec<(u32, UpstreamIndex)>,
-        total: u32,
-    },
+    Split { parts: Vec<(u32, UpstreamIndex)>, total: u32 },
 }
 
 /// One `[[route]]` of the file; what it matches is in the routers of its listeners.
@@ -165,11 +162,7 @@ impl Published {
     /// The first snapshot is in force from the start.
     pub fn new(snapshot: Snapshot) -> Published {
         let generation = AtomicU64::new(snapshot.generation);
-        Published {
-            snapshot: ArcSwap::from_pointee(snapshot),
-            generation,
-            phase: AtomicU8::new(Phase::Serving as u8),
-        }
+        Published { snapshot: ArcSwap::from_pointee(snapshot), generation, phase: AtomicU8::new(Phase::Serving as u8) }
     }
 
     /// The generation in force: one relaxed load. When it differs from that of the snapshot at hand, take the new one

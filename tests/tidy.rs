@@ -26,42 +26,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("router", &["base", "protocol", "upstream"]),
     ("balancer", &["base", "upstream"]),
     ("health", &["base", "upstream"]),
-    (
-        "snapshot",
-        &["base", "upstream", "router", "balancer", "health", "telemetry"],
-    ),
+    ("snapshot", &["base", "upstream", "router", "balancer", "health", "telemetry"]),
     (
         "connection",
-        &[
-            "engine",
-            "protocol",
-            "router",
-            "balancer",
-            "upstream",
-            "health",
-            "snapshot",
-            "telemetry",
-            "base",
-        ],
+        &["engine", "protocol", "router", "balancer", "upstream", "health", "snapshot", "telemetry", "base"],
     ),
-    (
-        "listener",
-        &["engine", "connection", "protocol", "snapshot", "telemetry", "base"],
-    ),
+    ("listener", &["engine", "connection", "protocol", "snapshot", "telemetry", "base"]),
     ("worker", &["engine", "listener", "snapshot", "telemetry", "base"]),
-    (
-        "control",
-        &[
-            "snapshot",
-            "router",
-            "balancer",
-            "upstream",
-            "health",
-            "protocol",
-            "telemetry",
-            "base",
-        ],
-    ),
+    ("control", &["snapshot", "router", "balancer", "upstream", "health", "protocol", "telemetry", "base"]),
 ];
 
 /// Folders whose code takes values in and gives effects out.
@@ -140,19 +112,10 @@ struct Source {
 impl Source {
     fn read(root: &Path, path: &Path) -> Source {
         let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let relative = path
-            .strip_prefix(root)
-            .expect("found under the root")
-            .to_string_lossy()
-            .replace('\\', "/");
+        let relative = path.strip_prefix(root).expect("found under the root").to_string_lossy().replace('\\', "/");
         let tokens = tokens(&text);
         let product_end = text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len());
-        Source {
-            path: relative,
-            text,
-            tokens,
-            product_end,
-        }
+        Source { path: relative, text, tokens, product_end }
     }
 
     /// The folder of `src`, or the stem of a file that lies directly in it; `None` outside `src`.
@@ -270,17 +233,11 @@ fn folders_import_only_what_the_table_allows() {
         for (offset, module) in imports(&source) {
             let known = module == "cli" || IMPORTS.iter().any(|(name, _)| *name == module);
             if known && module != folder && !allowed.contains(&module.as_str()) {
-                findings.push(format!(
-                    "{}: `{folder}` may not import `{module}`",
-                    source.place(offset)
-                ));
+                findings.push(format!("{}: `{folder}` may not import `{module}`", source.place(offset)));
             }
         }
     }
-    fail_on(
-        &findings,
-        "The import table (IMPORTS in tests/tidy.rs, from the architecture page) is broken:",
-    );
+    fail_on(&findings, "The import table (IMPORTS in tests/tidy.rs, from the architecture page) is broken:");
 }
 
 #[test]
@@ -294,20 +251,14 @@ fn pure_folders_read_no_clock_and_wait_for_nothing() {
                 matches!(*word, "Instant" | "SystemTime") && code.get(index + 2).is_some_and(|next| next.1 == "now");
             if PURE.contains(&folder.as_str()) {
                 if clock {
-                    findings.push(format!(
-                        "{}: a pure module reads no clock; take `now`",
-                        source.place(*offset)
-                    ));
+                    findings.push(format!("{}: a pure module reads no clock; take `now`", source.place(*offset)));
                 }
                 if let Some((_, rule)) = IMPURE.iter().find(|(name, _)| name == word) {
                     findings.push(format!("{}: `{word}`: a pure module {rule}", source.place(*offset)));
                 }
             }
             if WORKER_SIDE.contains(&folder.as_str()) && BLOCKING.contains(word) {
-                findings.push(format!(
-                    "{}: `{word}`: a worker waits for the engine alone",
-                    source.place(*offset)
-                ));
+                findings.push(format!("{}: `{word}`: a worker waits for the engine alone", source.place(*offset)));
             }
         }
     }
@@ -320,10 +271,7 @@ fn files_stay_short_enough_to_read() {
     for source in sources(&["src", "tests", "bench", "fuzz"]) {
         let lines = source.text.lines().count();
         if lines > FILE_LINES_MAX {
-            findings.push(format!(
-                "{}: {lines} lines, at most {FILE_LINES_MAX}: split it",
-                source.path
-            ));
+            findings.push(format!("{}: {lines} lines, at most {FILE_LINES_MAX}: split it", source.path));
         } else if lines > FILE_LINES_AIM {
             println!("{}: {lines} lines, the aim is {FILE_LINES_AIM}", source.path);
         }
@@ -371,9 +319,7 @@ fn functions_stay_short_enough_to_read() {
     let mut findings = Vec::new();
     for source in sources(&["src", "tests", "bench", "fuzz"]) {
         for (name, offset, lines) in functions(&source) {
-            let named = LONG_FUNCTIONS
-                .iter()
-                .any(|(file, function, _)| *file == source.path && *function == name);
+            let named = LONG_FUNCTIONS.iter().any(|(file, function, _)| *file == source.path && *function == name);
             if lines > FUNCTION_LINES_MAX && !named {
                 findings.push(format!("{}: `{name}` has {lines} lines", source.place(offset)));
             }
@@ -393,14 +339,10 @@ fn long_function_exceptions_are_still_needed() {
     let mut findings = Vec::new();
     for (file, function, _) in LONG_FUNCTIONS {
         let long = sources.iter().filter(|source| source.path == *file).any(|source| {
-            functions(source)
-                .iter()
-                .any(|(name, _, lines)| name == function && *lines > FUNCTION_LINES_MAX)
+            functions(source).iter().any(|(name, _, lines)| name == function && *lines > FUNCTION_LINES_MAX)
         });
         if !long {
-            findings.push(format!(
-                "{file}: `{function}` is not that long any more: remove it from LONG_FUNCTIONS"
-            ));
+            findings.push(format!("{file}: `{function}` is not that long any more: remove it from LONG_FUNCTIONS"));
         }
     }
     fail_on(&findings, "Exceptions that nothing needs:");
@@ -411,12 +353,7 @@ fn every_file_says_what_it_is() {
     let findings: Vec<String> = sources(&["src", "tests", "bench", "fuzz"])
         .iter()
         .filter(|source| !source.text.starts_with("//!") && !source.text.starts_with("#![no_main]\n//!"))
-        .map(|source| {
-            format!(
-                "{}: open it with `//!`: what it is, what it is not, who calls it",
-                source.path
-            )
-        })
+        .map(|source| format!("{}: open it with `//!`: what it is, what it is not, who calls it", source.path))
         .collect();
     fail_on(&findings, "Files that do not say what they are:");
 }
@@ -425,16 +362,8 @@ fn every_file_says_what_it_is() {
 fn children(source: &Source) -> Vec<String> {
     let file = Path::new(&source.path);
     let parent = file.parent().expect("a file has a folder");
-    let stem = file
-        .file_stem()
-        .expect("a file has a name")
-        .to_string_lossy()
-        .into_owned();
-    let inside = if matches!(stem.as_str(), "lib" | "main" | "mod") {
-        parent.to_path_buf()
-    } else {
-        parent.join(stem)
-    };
+    let stem = file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+    let inside = if matches!(stem.as_str(), "lib" | "main" | "mod") { parent.to_path_buf() } else { parent.join(stem) };
     let code: Vec<(usize, &str)> = source.code().collect();
     let mut found = Vec::new();
     for window in code.windows(3) {
@@ -442,13 +371,7 @@ fn children(source: &Source) -> Vec<String> {
             found.push(inside.join(format!("{name}.rs")).to_string_lossy().into_owned());
             found.push(inside.join(name).join("mod.rs").to_string_lossy().into_owned());
             // `#[path = "tidy/lexer.rs"]` is relative to the folder of the file.
-            found.push(
-                parent
-                    .join("tidy")
-                    .join(format!("{name}.rs"))
-                    .to_string_lossy()
-                    .into_owned(),
-            );
+            found.push(parent.join("tidy").join(format!("{name}.rs")).to_string_lossy().into_owned());
         }
     }
     found
@@ -463,11 +386,7 @@ fn every_file_is_part_of_the_build() {
             || (path.starts_with("tests/") && (depth == 1 || (depth == 2 && path.ends_with("/main.rs"))))
     };
     let mut reached: BTreeSet<String> = BTreeSet::new();
-    let mut open: Vec<String> = sources
-        .iter()
-        .map(|s| s.path.clone())
-        .filter(|path| is_root(path))
-        .collect();
+    let mut open: Vec<String> = sources.iter().map(|s| s.path.clone()).filter(|path| is_root(path)).collect();
     while let Some(path) = open.pop() {
         if let Some(source) = sources.iter().find(|source| source.path == path)
             && reached.insert(path)
@@ -511,10 +430,7 @@ fn words(text: &str) -> Vec<(usize, String)> {
 /// The glossary's replacement for `word`, singular or plural, if it is a word not used.
 fn replacement(word: &str) -> Option<&'static str> {
     let singular = word.strip_suffix('s').unwrap_or(word);
-    WORDS
-        .iter()
-        .find(|(unused, _)| *unused == word || *unused == singular)
-        .map(|(_, instead)| *instead)
+    WORDS.iter().find(|(unused, _)| *unused == word || *unused == singular).map(|(_, instead)| *instead)
 }
 
 /// Whether the text of this token is ours to choose: in the product that is also what it prints.
@@ -543,35 +459,19 @@ fn words_come_from_the_glossary() {
             }
             for (offset, word) in words(&text) {
                 if let Some(instead) = replacement(&word) {
-                    findings.push(format!(
-                        "{}: `{word}`: say {instead}",
-                        source.place(token.start + offset)
-                    ));
+                    findings.push(format!("{}: `{word}`: say {instead}", source.place(token.start + offset)));
                 }
             }
         }
     }
-    fail_on(
-        &findings,
-        "Words that are not used here (foreign names go to FOREIGN in tests/tidy.rs):",
-    );
+    fail_on(&findings, "Words that are not used here (foreign names go to FOREIGN in tests/tidy.rs):");
 }
 
 #[test]
 fn guides_use_the_glossary_too() {
     let root = root();
-    let mut paths = vec![
-        root.join("README.md"),
-        root.join("CHANGELOG.md"),
-        root.join("conf/ringgate.toml"),
-    ];
-    paths.extend(
-        fs::read_dir(root.join("docs"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path()),
-    );
+    let mut paths = vec![root.join("README.md"), root.join("CHANGELOG.md"), root.join("conf/ringgate.toml")];
+    paths.extend(fs::read_dir(root.join("docs")).into_iter().flatten().flatten().map(|entry| entry.path()));
     let mut findings = Vec::new();
     for path in paths {
         let Ok(text) = fs::read_to_string(&path) else { continue };
@@ -599,18 +499,12 @@ fn unsafe_stands_only_beneath_and_gives_its_reason() {
                 continue;
             };
             if !allowed {
-                findings.push(format!(
-                    "{}: `unsafe` stands only in {UNSAFE_FOLDERS:?}",
-                    source.place(*offset)
-                ));
+                findings.push(format!("{}: `unsafe` stands only in {UNSAFE_FOLDERS:?}", source.place(*offset)));
             }
             let line = line_of(&source.text, *offset);
             let before = &lines[line.saturating_sub(12)..line];
             if matches!(*next, "{" | "impl") && !before.iter().any(|line| line.contains("SAFETY:")) {
-                findings.push(format!(
-                    "{}: say why it holds in a `// SAFETY:` above",
-                    source.place(*offset)
-                ));
+                findings.push(format!("{}: say why it holds in a `// SAFETY:` above", source.place(*offset)));
             }
         }
     }

@@ -11,8 +11,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     pub fn add(&self, by: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
     pub fn inc(&self) {
         self.add(1);
@@ -28,8 +27,7 @@ pub struct Gauge(AtomicI64);
 
 impl Gauge {
     pub fn add(&self, by: i64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
     pub fn inc(&self) {
         self.add(1);

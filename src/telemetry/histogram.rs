@@ -52,20 +52,14 @@ const _: () = assert!(size_of::<Histogram>() <= 1_200);
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram {
-            buckets: std::array::from_fn(|_| Counter::default()),
-            sum_micros: Counter::default(),
-        }
+        Histogram { buckets: std::array::from_fn(|_| Counter::default()), sum_micros: Counter::default() }
     }
 }
 
 impl Histogram {
     /// Counts one duration, cut to whole microseconds.
     pub fn record(&self, duration: Duration) {
-        let micros = duration
-            .as_secs()
-            .saturating_mul(1_000_000)
-            .saturating_add(u64::from(duration.subsec_micros()));
+        let micros = duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
         self.record_micros(micros);
     }
 
@@ -85,10 +79,7 @@ pub struct HistogramReading {
 
 impl Default for HistogramReading {
     fn default() -> HistogramReading {
-        HistogramReading {
-            buckets: [0; BUCKETS],
-            sum_micros: 0,
-        }
+        HistogramReading { buckets: [0; BUCKETS], sum_micros: 0 }
     }
 }
 
@@ -219,10 +210,7 @@ mod tests {
     #[test]
     fn bounds_read_as_seconds() {
         for (micros, text) in BOUNDS {
-            assert!(
-                (text.parse::<f64>().unwrap() * 1e6 - micros as f64).abs() < 1e-6,
-                "{text}"
-            );
+            assert!((text.parse::<f64>().unwrap() * 1e6 - micros as f64).abs() < 1e-6, "{text}");
         }
     }
 

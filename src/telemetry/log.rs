@@ -92,11 +92,7 @@ pub(crate) use {debug, error, info, warning as warn};
 /// The queue of one worker and its two ends. The writing end moves to the worker's thread, the other to the log thread.
 pub fn worker_log(worker: usize) -> (WorkerLog, WorkerLogReader) {
     let (producer, consumer) = rtrb::RingBuffer::new(WORKER_LOG_LINES_MAX);
-    let log = WorkerLog {
-        worker,
-        lines: RefCell::new(producer),
-        dropped: Cell::new(0),
-    };
+    let log = WorkerLog { worker, lines: RefCell::new(producer), dropped: Cell::new(0) };
     (log, WorkerLogReader { lines: consumer })
 }
 
@@ -206,11 +202,7 @@ mod tests {
 
     #[test]
     fn one_line_with_time_and_level() {
-        let line = line(
-            Level::Warn,
-            951_782_400_123_456,
-            format_args!("open {}: {}", "a\nb", "\u{1b}[31m"),
-        );
+        let line = line(Level::Warn, 951_782_400_123_456, format_args!("open {}: {}", "a\nb", "\u{1b}[31m"));
         assert_eq!(line, "2000-02-29T00:00:00.123Z WARN  open a\\nb: \\u{1b}[31m\n");
     }
 
@@ -226,10 +218,7 @@ mod tests {
         while let Some(line) = reader.pop() {
             last = Some(line);
         }
-        assert!(
-            last.unwrap()
-                .ends_with("ERROR worker 3: after (5 lines before it were lost)\n")
-        );
+        assert!(last.unwrap().ends_with("ERROR worker 3: after (5 lines before it were lost)\n"));
     }
 
     #[test]

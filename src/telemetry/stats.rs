@@ -311,9 +311,7 @@ their first failure; the values are those of `reason` in the access log.
 ";
 
 fn section(page: &mut String, subject: &str, metrics: &[Metric]) {
-    page.push_str(&format!(
-        "\n## {subject}\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n"
-    ));
+    page.push_str(&format!("\n## {subject}\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n"));
     for metric in metrics {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let (name, kind, help) = (metric.name, metric.kind.name(), metric.help);
@@ -361,10 +359,6 @@ mod tests {
         if std::env::var_os("RINGGATE_BLESS").is_some() {
             std::fs::write(path, markdown()).unwrap();
         }
-        assert_eq!(
-            std::fs::read_to_string(path).unwrap(),
-            markdown(),
-            "run with RINGGATE_BLESS=1 to write the page"
-        );
+        assert_eq!(std::fs::read_to_string(path).unwrap(), markdown(), "run with RINGGATE_BLESS=1 to write the page");
     }
 }

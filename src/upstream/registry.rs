@@ -80,14 +80,7 @@ impl Registry {
     /// The id and counters of the listener at this address. With port 0 each start picks a port of its own, so there
     /// the name tells listeners apart.
     pub fn listener(&mut self, name: &str, address: SocketAddr) -> (u32, Arc<Sharded<ListenerStats>>) {
-        let key = ListenerKey {
-            address,
-            name: if address.port() == 0 {
-                name.to_owned()
-            } else {
-                String::new()
-            },
-        };
+        let key = ListenerKey { address, name: if address.port() == 0 { name.to_owned() } else { String::new() } };
         if let Some((id, weak)) = self.listeners.get(&key)
             && let Some(held) = weak.upgrade()
         {

@@ -86,11 +86,7 @@ fn block_comment_end(bytes: &[u8], start: usize) -> usize {
 
 /// The end of the literal that starts at `at`, if one does: "", b"", c"", r#""#, br"", 'c', b'c'.
 fn literal_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let prefix = bytes[at..]
-        .iter()
-        .take(2)
-        .take_while(|byte| matches!(byte, b'b' | b'r' | b'c'))
-        .count();
+    let prefix = bytes[at..].iter().take(2).take_while(|byte| matches!(byte, b'b' | b'r' | b'c')).count();
     let raw = prefix > 0 && bytes[at + prefix - 1] == b'r';
     let mut open = at + prefix;
     let mut hashes = 0;
@@ -134,7 +130,5 @@ fn quoted_end(bytes: &[u8], start: usize, quote: u8) -> usize {
 fn raw_end(bytes: &[u8], start: usize, hashes: usize) -> usize {
     let closed =
         |at: usize| bytes[at] == b'"' && bytes[at + 1..].iter().take(hashes).filter(|b| **b == b'#').count() == hashes;
-    (start..bytes.len())
-        .find(|at| closed(*at))
-        .map_or(bytes.len(), |at| at + 1 + hashes)
+    (start..bytes.len()).find(|at| closed(*at)).map_or(bytes.len(), |at| at + 1 + hashes)
 }

@@ -15,9 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Refuses what the rules refuse and hands on the rest.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let client = request.extensions().get::<Client>().copied();
-    let allowed = client.map_or(Err("the client is unknown"), |Client(client)| {
-        check(client.ip(), request.method(), request.headers())
-    });
+    let allowed = client
+        .map_or(Err("the client is unknown"), |Client(client)| check(client.ip(), request.method(), request.headers()));
     match allowed {
         Ok(()) => next.run(request).await,
         Err(why) => (StatusCode::FORBIDDEN, format!("refused: {why}\n")).into_response(),
@@ -30,11 +29,7 @@ fn check(client: IpAddr, method: &Method, headers: &HeaderMap) -> Result<(), &'s
     }
     if !client.to_canonical().is_loopback() {
         let reads = matches!(*method, Method::GET | Method::HEAD);
-        return if reads {
-            Ok(())
-        } else {
-            Err("only clients on this machine may change anything")
-        };
+        return if reads { Ok(()) } else { Err("only clients on this machine may change anything") };
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -49,16 +44,11 @@ fn names_an_address(host: &str) -> bool {
     if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
         return true;
     }
-    let name = host
-        .rsplit_once(':')
-        .map_or(host, |(name, port)| match port.parse::<u16>() {
-            Ok(_) => name,
-            Err(_) => host,
-        });
-    let bare = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
+        Ok(_) => name,
+        Err(_) => host,
+    });
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
@@ -72,61 +62,30 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
-        assert_eq!(
-            check(client.parse().unwrap(), &method, &headers).is_ok(),
-            expected,
-            "{pairs:?}"
-        );
+        assert_eq!(check(client.parse().unwrap(), &method, &headers).is_ok(), expected, "{pairs:?}");
     }
 
     #[test]
     fn this_machine_must_be_named() {
-        for host in [
-            "localhost",
-            "LOCALHOST:9900",
-            "127.0.0.1",
-            "127.0.0.1:9900",
-            "[::1]:9900",
-            "[::1]",
-            "10.1.2.3:80",
-        ] {
+        for host in ["localhost", "LOCALHOST:9900", "127.0.0.1", "127.0.0.1:9900", "[::1]:9900", "[::1]", "10.1.2.3:80"]
+        {
             check_is("127.0.0.1", Method::POST, &[("host", host)], true);
             check_is("::ffff:127.0.0.1", Method::POST, &[("host", host)], true);
         }
-        for host in [
-            "",
-            "evil.example",
-            "evil.example:9900",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "a:b:c",
-        ] {
+        for host in
+            ["", "evil.example", "evil.example:9900", "localhost.evil.example", "127.0.0.1.evil.example", "a:b:c"]
+        {
             check_is("127.0.0.1", Method::POST, &[("host", host)], false);
             check_is("::1", Method::GET, &[("host", host)], false);
         }
         check_is("127.0.0.1", Method::GET, &[], false);
-        check_is(
-            "127.0.0.1",
-            Method::GET,
-            &[("host", "localhost"), ("host", "localhost")],
-            false,
-        );
+        check_is("127.0.0.1", Method::GET, &[("host", "localhost"), ("host", "localhost")], false);
     }
 
     #[test]
     fn web_pages_are_refused() {
-        check_is(
-            "127.0.0.1",
-            Method::POST,
-            &[("host", "localhost"), ("origin", "http://localhost")],
-            false,
-        );
-        check_is(
-            "127.0.0.1",
-            Method::GET,
-            &[("host", "localhost"), ("origin", "null")],
-            false,
-        );
+        check_is("127.0.0.1", Method::POST, &[("host", "localhost"), ("origin", "http://localhost")], false);
+        check_is("127.0.0.1", Method::GET, &[("host", "localhost"), ("origin", "null")], false);
     }
 
     #[test]

@@ -24,20 +24,8 @@ pub(super) fn page(state: &AdminState) -> String {
     page.table(&upstreams(&snapshot), &reasons);
     endpoint_tables(&mut page, &snapshot, &reasons);
     page.table(&workers(&state.workers), &reasons);
-    page.table(
-        &[Counted {
-            labels: String::new(),
-            shards: Shards::One(&*state.config),
-        }],
-        &reasons,
-    );
-    page.table(
-        &[Counted {
-            labels: String::new(),
-            shards: Shards::One(&*state.log),
-        }],
-        &reasons,
-    );
+    page.table(&[Counted { labels: String::new(), shards: Shards::One(&*state.config) }], &reasons);
+    page.table(&[Counted { labels: String::new(), shards: Shards::One(&*state.log) }], &reasons);
     if let Some(usage) = process::usage() {
         usage.show(&mut page);
     }
@@ -47,10 +35,7 @@ pub(super) fn page(state: &AdminState) -> String {
 /// What no counter stands behind.
 fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
     let plain = String::new;
-    page.metric(
-        &stats::BUILD_INFO,
-        [(labels(&[("version", env!("CARGO_PKG_VERSION"))]), 1)],
-    );
+    page.metric(&stats::BUILD_INFO, [(labels(&[("version", env!("CARGO_PKG_VERSION"))]), 1)]);
     let ready = state.started.load(Ordering::Acquire) && state.published.phase() == Phase::Serving;
     page.metric(&stats::READY, [(plain(), u8::from(ready))]);
     page.metric(&stats::CONFIG_GENERATION, [(plain(), snapshot.generation)]);
@@ -67,24 +52,18 @@ fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
 fn listeners(snapshot: &Snapshot) -> Vec<Counted<'_, ListenerStats>> {
     let mut once = Once::default();
     let all = snapshot.listeners.iter();
-    all.filter_map(|listener| once.counted(&[("listener", &listener.name)], &listener.stats))
-        .collect()
+    all.filter_map(|listener| once.counted(&[("listener", &listener.name)], &listener.stats)).collect()
 }
 
 fn routes(snapshot: &Snapshot) -> Vec<Counted<'_, RouteStats>> {
     let mut once = Once::default();
-    snapshot
-        .routes
-        .iter()
-        .filter_map(|route| once.counted(&[("route", &route.name)], &route.stats))
-        .collect()
+    snapshot.routes.iter().filter_map(|route| once.counted(&[("route", &route.name)], &route.stats)).collect()
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Counted<'_, UpstreamStats>> {
     let mut once = Once::default();
     let all = snapshot.upstreams.iter().map(|upstream| &upstream.identity);
-    all.filter_map(|identity| once.counted(&[("upstream", &identity.name)], &identity.stats))
-        .collect()
+    all.filter_map(|identity| once.counted(&[("upstream", &identity.name)], &identity.stats)).collect()
 }
 
 /// The counters of endpoints and their weights, which share their labels.
@@ -94,10 +73,7 @@ fn endpoint_tables(page: &mut Page, snapshot: &Snapshot, reasons: &[&str]) {
     let mut counted: Vec<Counted<'_, EndpointStats>> = Vec::new();
     for endpoint in snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
         let identity = &endpoint.identity;
-        let pairs = [
-            ("upstream", identity.upstream.as_str()),
-            ("endpoint", &identity.address.to_string()),
-        ];
+        let pairs = [("upstream", identity.upstream.as_str()), ("endpoint", &identity.address.to_string())];
         if let Some(series) = once.counted(&pairs, &identity.stats) {
             weights.push(endpoint.weight);
             counted.push(series);
@@ -110,11 +86,7 @@ fn endpoint_tables(page: &mut Page, snapshot: &Snapshot, reasons: &[&str]) {
 
 fn workers(workers: &Sharded<WorkerStats>) -> Vec<Counted<'_, WorkerStats>> {
     let each = workers.iter().enumerate();
-    each.map(|(worker, shard)| Counted {
-        labels: format!("worker=\"{worker}\""),
-        shards: Shards::One(shard),
-    })
-    .collect()
+    each.map(|(worker, shard)| Counted { labels: format!("worker=\"{worker}\""), shards: Shards::One(shard) }).collect()
 }
 
 /// Labels that were used. A series that is there twice makes Prometheus refuse the whole page, so a name that two things
@@ -129,9 +101,6 @@ impl Once {
     }
 
     fn counted<'a, S>(&mut self, pairs: &[(&str, &str)], stats: &'a Sharded<S>) -> Option<Counted<'a, S>> {
-        Some(Counted {
-            labels: self.take(pairs)?,
-            shards: Shards::All(stats),
-        })
+        Some(Counted { labels: self.take(pairs)?, shards: Shards::All(stats) })
     }
 }

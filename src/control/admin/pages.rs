@@ -46,10 +46,7 @@ pub(super) fn pages(state: Arc<AdminState>) -> Router {
         .route("/workers", get(workers_page))
         .route("/reload", post(reload))
         .layer(middleware::from_fn(guard::guard))
-        .with_state(Shown {
-            state,
-            making: Arc::new(Semaphore::new(1)),
-        })
+        .with_state(Shown { state, making: Arc::new(Semaphore::new(1)) })
 }
 
 async fn ready(State(shown): State<Shown>) -> Response {
@@ -63,8 +60,7 @@ async fn ready(State(shown): State<Shown>) -> Response {
 
 async fn metrics_page(State(shown): State<Shown>) -> Response {
     let made = make(&shown, metrics::page).await;
-    made.map(|text| ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text))
-        .into_response()
+    made.map(|text| ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text)).into_response()
 }
 
 async fn snapshot_page(State(shown): State<Shown>) -> Response {
@@ -73,10 +69,7 @@ async fn snapshot_page(State(shown): State<Shown>) -> Response {
 }
 
 async fn workers_page(State(shown): State<Shown>) -> Response {
-    make(&shown, |state| view::workers(&state.workers))
-        .await
-        .map(Json)
-        .into_response()
+    make(&shown, |state| view::workers(&state.workers)).await.map(Json).into_response()
 }
 
 /// Makes a page off the runtime's own thread, which must go on answering `/ready`.
@@ -92,10 +85,7 @@ async fn make<T: Send + 'static>(
     });
     match made.await {
         Ok(Ok(page)) => Ok(page),
-        Ok(Err(_)) => Err((
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the page could not be made: this is a bug\n",
-        )),
+        Ok(Err(_)) => Err((StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made: this is a bug\n")),
         Err(_) => Err((StatusCode::GATEWAY_TIMEOUT, "the page took too long\n")),
     }
 }
@@ -107,19 +97,11 @@ async fn reload(State(shown): State<Shown>) -> Response {
     match timeout(PAGE_TIMEOUT, asked).await {
         Ok(Ok(outcome)) => reload_response(outcome),
         Ok(Err(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "the reload failed: this is a bug\n").into_response(),
-        Err(_) => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "the reload takes long and goes on; see the log\n",
-        )
-            .into_response(),
+        Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the reload takes long and goes on; see the log\n").into_response(),
     }
 }
 
 fn reload_response(outcome: ReloadOutcome) -> Response {
-    let status = if outcome.applied {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
+    let status = if outcome.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     (status, Json(outcome)).into_response()
 }

@@ -56,27 +56,17 @@ impl Usage {
     fn read_stat(&mut self, own: &str, system: &str) {
         let fields: Vec<&str> = own.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         // The first field after the name is number 3.
-        let ticks = |number: usize| {
-            fields
-                .get(number - 3)
-                .and_then(|field| field.parse::<f64>().ok())
-                .unwrap_or(0.0)
-        };
+        let ticks = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
         self.cpu_seconds = (ticks(14) + ticks(15)) / TICKS_PER_SECOND;
-        let boot = system
-            .lines()
-            .find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
+        let boot = system.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
         self.start_seconds = boot.map_or(0.0, |boot| boot + ticks(22) / TICKS_PER_SECOND);
     }
 
     /// proc_pid_status(5).
     fn read_status(&mut self, status: &str) {
         let number = |name: &str| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-                .unwrap_or(0)
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
         };
         self.resident_bytes = number("VmRSS") * 1024;
         self.virtual_bytes = number("VmSize") * 1024;

@@ -17,14 +17,8 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let name = "web \"quoted\"".to_owned();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let (id, stats) = registry.listener(&name, address);
-    let target = Target::Split {
-        parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))],
-        total: 4,
-    };
-    let protocol = Protocol::Tcp(TcpSettings {
-        upstream: target,
-        idle_timeout: second,
-    });
+    let target = Target::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
+    let protocol = Protocol::Tcp(TcpSettings { upstream: target, idle_timeout: second });
     let route = || Route {
         name: "api".into(),
         target: Target::One(UpstreamIndex(0)),
@@ -32,10 +26,8 @@ fn snapshot(endpoints: u16) -> Snapshot {
         response_body_idle_timeout: second,
         stats: Arc::new(Sharded::new(2)),
     };
-    let endpoint = |port| Endpoint {
-        identity: registry.endpoint("api", SocketAddr::from(([10, 0, 0, 1], port))),
-        weight: 5,
-    };
+    let endpoint =
+        |port| Endpoint { identity: registry.endpoint("api", SocketAddr::from(([10, 0, 0, 1], port))), weight: 5 };
     let endpoints = (1..=endpoints).map(endpoint).collect();
     let upstream = Upstream {
         identity: registry.upstream("api"),
@@ -48,14 +40,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
     };
     Snapshot {
         generation: 4,
-        listeners: vec![Listener {
-            id,
-            name,
-            address,
-            connections_max: 100,
-            protocol,
-            stats,
-        }],
+        listeners: vec![Listener { id, name, address, connections_max: 100, protocol, stats }],
         // Two routes of one name: no compiler makes them, and Prometheus must not see a series twice all the same.
         routes: vec![route(), route()],
         upstreams: vec![upstream],
@@ -73,13 +58,7 @@ fn state(endpoints: u16) -> AdminState {
         log: Arc::default(),
         bound: Box::new(|id| Some(SocketAddr::from(([127, 0, 0, 1], 8_000 + id as u16)))),
         reload: Box::new(|| {
-            Box::pin(async {
-                ReloadOutcome {
-                    applied: true,
-                    generation: 5,
-                    text: "1 endpoint added".into(),
-                }
-            })
+            Box::pin(async { ReloadOutcome { applied: true, generation: 5, text: "1 endpoint added".into() } })
         }),
     }
 }
@@ -110,30 +89,17 @@ async fn send(address: SocketAddr, request: &str) -> Answer {
     // A reset after the answer (the rest of a refused request was not read) is fine.
     let _ = stream.read_to_end(&mut bytes).await;
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {text:?}"));
-    Answer {
-        status: head[9..12].parse().unwrap(),
-        head: head.to_ascii_lowercase(),
-        body: body.into(),
-    }
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    Answer { status: head[9..12].parse().unwrap(), head: head.to_ascii_lowercase(), body: body.into() }
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
-    send(
-        address,
-        &format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
-    )
-    .await
+    send(address, &format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
 }
 
 #[tokio::test]
 async fn ready_follows_the_phase() {
-    let state = Arc::new(AdminState {
-        started: Arc::default(),
-        ..state(1)
-    });
+    let state = Arc::new(AdminState { started: Arc::default(), ..state(1) });
     let address = start(state.clone()).await;
     let ready = async || {
         let answer = ask(address, "GET", "/ready").await;
@@ -152,38 +118,17 @@ async fn metrics_are_valid_and_show_everything() {
     let state = Arc::new(state(3));
     let snapshot = state.published.load();
     snapshot.listeners[0].stats.shard(1).connections_accepted.add(9);
-    snapshot.upstreams[0].endpoints[2]
-        .identity
-        .stats
-        .shard(0)
-        .requests
-        .add(7);
+    snapshot.upstreams[0].endpoints[2].identity.stats.shard(0).requests.add(7);
     state.workers.shard(1).engine_turns.add(3);
     state.config.reloads.inc();
     let answer = ask(start(state).await, "GET", "/metrics").await;
-    assert!(
-        answer.head.contains("content-type: text/plain; version=0.0.4"),
-        "{}",
-        answer.head
-    );
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     let series = strict::parse(&answer.body).unwrap_or_else(|wrong| panic!("{wrong}\n{}", answer.body));
     for (name, value) in [
-        (
-            "ringgate_listener_connections_accepted_total{listener=\"web \\\"quoted\\\"\"}",
-            9.0,
-        ),
-        (
-            "ringgate_listener_connections_max{listener=\"web \\\"quoted\\\"\"}",
-            100.0,
-        ),
-        (
-            "ringgate_endpoint_requests_total{upstream=\"api\",endpoint=\"10.0.0.1:3\"}",
-            7.0,
-        ),
-        (
-            "ringgate_endpoint_weight{upstream=\"api\",endpoint=\"10.0.0.1:1\"}",
-            5.0,
-        ),
+        ("ringgate_listener_connections_accepted_total{listener=\"web \\\"quoted\\\"\"}", 9.0),
+        ("ringgate_listener_connections_max{listener=\"web \\\"quoted\\\"\"}", 100.0),
+        ("ringgate_endpoint_requests_total{upstream=\"api\",endpoint=\"10.0.0.1:3\"}", 7.0),
+        ("ringgate_endpoint_weight{upstream=\"api\",endpoint=\"10.0.0.1:1\"}", 5.0),
         ("ringgate_upstream_endpoints{upstream=\"api\"}", 3.0),
         ("ringgate_route_requests_total{route=\"api\"}", 0.0),
         ("ringgate_worker_engine_turns_total{worker=\"1\"}", 3.0),
@@ -209,10 +154,7 @@ fn ten_thousand_endpoints_are_one_valid_page() {
 async fn the_snapshot_in_force_is_shown() {
     let state = Arc::new(state(2));
     let snapshot = state.published.load();
-    snapshot.upstreams[0].endpoints[1]
-        .identity
-        .in_flight
-        .store(6, Ordering::Relaxed);
+    snapshot.upstreams[0].endpoints[1].identity.in_flight.store(6, Ordering::Relaxed);
     let address = start(state).await;
     let shown = ask(address, "GET", "/snapshot").await.json();
     assert_eq!(shown["generation"], 4);
@@ -232,39 +174,12 @@ async fn reload_says_how_it_went() {
     let applied = ask(address, "POST", "/reload").await;
     assert_eq!((applied.status, applied.json()["generation"].as_u64()), (200, Some(5)));
     let refuse: Box<dyn Fn() -> ReloadFuture + Send + Sync> = Box::new(|| {
-        Box::pin(async {
-            ReloadOutcome {
-                applied: false,
-                generation: 4,
-                text: "error: unknown key".into(),
-            }
-        })
+        Box::pin(async { ReloadOutcome { applied: false, generation: 4, text: "error: unknown key".into() } })
     });
-    let refused = ask(
-        start(Arc::new(AdminState {
-            reload: refuse,
-            ..state(1)
-        }))
-        .await,
-        "POST",
-        "/reload",
-    )
-    .await;
-    assert_eq!(
-        (refused.status, refused.json()["text"].as_str()),
-        (422, Some("error: unknown key"))
-    );
+    let refused = ask(start(Arc::new(AdminState { reload: refuse, ..state(1) })).await, "POST", "/reload").await;
+    assert_eq!((refused.status, refused.json()["text"].as_str()), (422, Some("error: unknown key")));
     let bug: Box<dyn Fn() -> ReloadFuture + Send + Sync> = Box::new(|| Box::pin(async { panic!("a bug") }));
-    let failed = ask(
-        start(Arc::new(AdminState {
-            reload: bug,
-            ..state(1)
-        }))
-        .await,
-        "POST",
-        "/reload",
-    )
-    .await;
+    let failed = ask(start(Arc::new(AdminState { reload: bug, ..state(1) })).await, "POST", "/reload").await;
     assert_eq!(failed.status, 500);
 }
 
@@ -272,12 +187,7 @@ async fn reload_says_how_it_went() {
 async fn web_pages_and_wrong_methods_are_refused() {
     let address = start(Arc::new(state(1))).await;
     let with = async |headers: &str| {
-        send(
-            address,
-            &format!("POST /reload HTTP/1.1\r\nConnection: close\r\n{headers}\r\n"),
-        )
-        .await
-        .status
+        send(address, &format!("POST /reload HTTP/1.1\r\nConnection: close\r\n{headers}\r\n")).await.status
     };
     assert_eq!(with("Host: localhost\r\nOrigin: http://evil.example\r\n").await, 403);
     assert_eq!(with("Host: evil.example\r\n").await, 403);

@@ -72,11 +72,7 @@ pub(super) fn snapshot(snapshot: &Snapshot, bound: impl Fn(u32) -> Option<Socket
         generation: snapshot.generation,
         drain_timeout_seconds: snapshot.drain_timeout.as_secs_f64(),
         access_log: snapshot.access_log,
-        listeners: snapshot
-            .listeners
-            .iter()
-            .map(|each| listener(snapshot, each, bound(each.id)))
-            .collect(),
+        listeners: snapshot.listeners.iter().map(|each| listener(snapshot, each, bound(each.id))).collect(),
         routes: snapshot.routes.iter().map(|each| route(snapshot, each)).collect(),
         upstreams: snapshot.upstreams.iter().map(upstream).collect(),
     }
@@ -112,18 +108,10 @@ fn target(snapshot: &Snapshot, target: &Target) -> Vec<TargetView> {
         Target::One(index) => &[(1, *index)][..],
         Target::Split { parts, .. } => parts,
     };
-    let name = |index: u32| {
-        snapshot
-            .upstreams
-            .get(index as usize)
-            .map(|upstream| upstream.identity.name.clone())
-    };
+    let name = |index: u32| snapshot.upstreams.get(index as usize).map(|upstream| upstream.identity.name.clone());
     parts
         .iter()
-        .map(|(weight, index)| TargetView {
-            upstream: name(index.0).unwrap_or_default(),
-            weight: *weight,
-        })
+        .map(|(weight, index)| TargetView { upstream: name(index.0).unwrap_or_default(), weight: *weight })
         .collect()
 }
 
@@ -163,11 +151,7 @@ pub(super) fn workers(workers: &Sharded<WorkerStats>) -> Vec<Map<String, Value>>
                 Read::Gauge(read) => read(stats).get().into(),
                 _ => continue,
             };
-            let name = row
-                .metric
-                .name
-                .trim_start_matches("ringgate_worker_")
-                .trim_end_matches("_total");
+            let name = row.metric.name.trim_start_matches("ringgate_worker_").trim_end_matches("_total");
             members.insert(name.into(), value);
         }
         members

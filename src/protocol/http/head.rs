@@ -54,10 +54,7 @@ impl RequestHead {
     pub fn clear(&mut self) {
         let mut headers = std::mem::take(&mut self.headers);
         headers.clear();
-        *self = RequestHead {
-            headers,
-            ..RequestHead::default()
-        };
+        *self = RequestHead { headers, ..RequestHead::default() };
     }
 
     /// The method as received.
@@ -79,18 +76,12 @@ impl RequestHead {
         if self.path_len == 0 {
             return b"/";
         }
-        Span {
-            start: self.path_and_query.start,
-            len: self.path_len,
-        }
-        .of(&self.headers.storage)
+        Span { start: self.path_and_query.start, len: self.path_len }.of(&self.headers.storage)
     }
 
     /// What follows the first `?`, if there is one.
     pub fn query(&self) -> Option<&[u8]> {
-        self.path_and_query
-            .of(&self.headers.storage)
-            .get(self.path_len as usize + 1..)
+        self.path_and_query.of(&self.headers.storage).get(self.path_len as usize + 1..)
     }
 
     /// The authority of an absolute form, else the Host field's value; with its port if it was given. Empty if the client
@@ -137,10 +128,7 @@ impl ResponseHead {
     pub fn clear(&mut self) {
         let mut headers = std::mem::take(&mut self.headers);
         headers.clear();
-        *self = ResponseHead {
-            headers,
-            ..ResponseHead::default()
-        };
+        *self = ResponseHead { headers, ..ResponseHead::default() };
     }
 
     /// The reason phrase as received; often empty.

@@ -46,10 +46,7 @@ pub(in crate::protocol) struct Field {
 
 impl Field {
     pub fn name(self) -> Span {
-        Span {
-            start: self.start,
-            len: u32::from(self.name_len),
-        }
+        Span { start: self.start, len: u32::from(self.name_len) }
     }
 }
 
@@ -92,10 +89,7 @@ impl Headers {
 
     /// Name and value of each field, in order. Values carry no surrounding whitespace.
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            storage: &self.storage,
-            fields: self.fields.iter(),
-        }
+        Iter { storage: &self.storage, fields: self.fields.iter() }
     }
 
     /// Whether a field of this name occurs.
@@ -113,17 +107,12 @@ impl Headers {
 
     /// The values of all fields of this name, in order.
     pub fn get_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        self.fields
-            .iter()
-            .filter(move |field| field.known == known)
-            .map(|field| field.value.of(&self.storage))
+        self.fields.iter().filter(move |field| field.known == known).map(|field| field.value.of(&self.storage))
     }
 
     /// The value of the first field with this name, in any letter case.
     pub fn get_name(&self, name: &[u8]) -> Option<&[u8]> {
-        self.iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Adds a field at the end.
@@ -139,21 +128,12 @@ impl Headers {
         let start = self.storage.len() as u32;
         self.storage.extend_from_slice(name);
         self.storage.extend_from_slice(b": ");
-        let value_span = Span {
-            start: self.storage.len() as u32,
-            len: value.len() as u32,
-        };
+        let value_span = Span { start: self.storage.len() as u32, len: value.len() as u32 };
         self.storage.extend_from_slice(value);
         self.storage.extend_from_slice(b"\r\n");
         let known = Known::classify(name);
         self.present |= known.bit();
-        self.fields.push(Field {
-            start,
-            name_len,
-            known,
-            flags: 0,
-            value: value_span,
-        });
+        self.fields.push(Field { start, name_len, known, flags: 0, value: value_span });
         Ok(())
     }
 
@@ -174,9 +154,7 @@ impl Headers {
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        f.debug_map()
-            .entries(self.iter().map(|(name, value)| (text(name), text(value))))
-            .finish()
+        f.debug_map().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
     }
 }
 
@@ -198,10 +176,7 @@ impl<'a> Iterator for Iter<'a> {
 
 /// Whether `name` is a token (RFC 9110 section 5.6.2).
 pub(in crate::protocol) fn is_token(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// Whether `value` may stand as a field value (RFC 9110 section 5.5): no control byte but the tab, and no whitespace at
@@ -210,7 +185,5 @@ pub(in crate::protocol) fn is_field_value(value: &[u8]) -> bool {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     !blank(value.first())
         && !blank(value.last())
-        && value
-            .iter()
-            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+        && value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }

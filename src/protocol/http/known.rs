@@ -115,18 +115,12 @@ pub(in crate::protocol) fn token_is<const N: usize>(token: &[u8], lower: &[u8; N
 /// The eight bytes from `at`; zeros where the array ends, which the callers above never reach.
 #[inline(always)]
 fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 #[inline(always)]
 fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 #[cfg(test)]
@@ -168,10 +162,7 @@ mod tests {
 
     #[test]
     fn one_changed_byte_makes_another_name() {
-        for (name, known) in NAMES
-            .iter()
-            .filter(|(_, known)| !matches!(known, Known::Other | Known::XForwardedOther))
-        {
+        for (name, known) in NAMES.iter().filter(|(_, known)| !matches!(known, Known::Other | Known::XForwardedOther)) {
             for at in 0..name.len() {
                 for byte in 0x21..=0xffu8 {
                     let mut bytes = name.as_bytes().to_vec();

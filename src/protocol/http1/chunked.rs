@@ -23,11 +23,7 @@ pub struct ChunkLimits {
 
 impl Default for ChunkLimits {
     fn default() -> ChunkLimits {
-        ChunkLimits {
-            extensions_max: 4 * 1024,
-            trailers_max: 8 * 1024,
-            trailer_fields_max: 64,
-        }
+        ChunkLimits { extensions_max: 4 * 1024, trailers_max: 8 * 1024, trailer_fields_max: 64 }
     }
 }
 
@@ -118,13 +114,7 @@ const START: State = State::Size { size: 0, digits: 0 };
 
 impl ChunkedDecoder {
     pub fn new(limits: ChunkLimits) -> ChunkedDecoder {
-        ChunkedDecoder {
-            limits,
-            state: START,
-            extensions: 0,
-            section: Vec::new(),
-            trailers: Headers::new(),
-        }
+        ChunkedDecoder { limits, state: START, extensions: 0, section: Vec::new(), trailers: Headers::new() }
     }
 
     /// Makes ready for another body and keeps the memory.
@@ -159,10 +149,7 @@ impl ChunkedDecoder {
                     let len = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     let left = left - len as u64;
                     self.state = if left == 0 { State::DataCr } else { State::Data { left } };
-                    return Ok(ChunkedStep {
-                        consumed: at,
-                        event: ChunkedEvent::Data { len },
-                    });
+                    return Ok(ChunkedStep { consumed: at, event: ChunkedEvent::Data { len } });
                 }
                 State::DataCr if byte == b'\r' => State::DataLf,
                 State::DataLf if byte == b'\n' => START,
@@ -175,11 +162,7 @@ impl ChunkedDecoder {
             };
             at += 1;
         }
-        let event = if self.state == State::Done {
-            ChunkedEvent::End
-        } else {
-            ChunkedEvent::NeedMore
-        };
+        let event = if self.state == State::Done { ChunkedEvent::End } else { ChunkedEvent::NeedMore };
         Ok(ChunkedStep { consumed: at, event })
     }
 
@@ -255,10 +238,7 @@ fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, ChunkedError> {
     if digits == 16 {
         return Err(ChunkedError::Size);
     }
-    Ok(State::Size {
-        size: size << 4 | u64::from(digit),
-        digits: digits + 1,
-    })
+    Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
 }
 
 /// Fields that frame, route, authenticate or describe the message: not to be taken from a trailer section (RFC 9110

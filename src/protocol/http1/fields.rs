@@ -49,11 +49,7 @@ pub(super) fn read_fields(
     headers.storage.extend_from_slice(lines);
     headers.fields.reserve(parsed.len());
     let base = head.as_ptr() as usize;
-    let mut seen = Seen {
-        present: 0,
-        duplicate: 0,
-        values: [Span::default(); KNOWN],
-    };
+    let mut seen = Seen { present: 0, duplicate: 0, values: [Span::default(); KNOWN] };
     let mut flags_all = 0;
     // Backwards, because a field's line ends where the next one's begins.
     let mut line_end = lines.len();
@@ -70,10 +66,7 @@ pub(super) fn read_fields(
             && value_start + field.value.len() + 2 == line_end;
         line_end = start;
         let known = Known::classify(field.name.as_bytes());
-        let value = Span {
-            start: value_start as u32,
-            len: field.value.len() as u32,
-        };
+        let value = Span { start: value_start as u32, len: field.value.len() as u32 };
         let flags = if regular { 0 } else { IRREGULAR };
         flags_all |= flags;
         if known != Known::Other {
@@ -81,13 +74,7 @@ pub(super) fn read_fields(
             seen.present |= known.bit();
             seen.values[known as usize] = value;
         }
-        headers.fields.push(Field {
-            start: start as u32,
-            name_len,
-            known,
-            flags,
-            value,
-        });
+        headers.fields.push(Field { start: start as u32, name_len, known, flags, value });
     }
     if lines.get(line_end.wrapping_sub(2)..line_end) != Some(b"\r\n") {
         return Err(Malformed::LineEnding.into());
@@ -122,9 +109,7 @@ pub(super) fn framing(seen: &Seen, headers: &Headers, version: Version) -> Resul
         if seen.is_duplicate(Known::ContentLength) {
             return Err(Malformed::ContentLength.into());
         }
-        return content_length(value.of(&headers.storage))
-            .map(Framing::Length)
-            .ok_or(Malformed::ContentLength.into());
+        return content_length(value.of(&headers.storage)).map(Framing::Length).ok_or(Malformed::ContentLength.into());
     }
     transfer_encoding(seen, headers, version).map(|()| Framing::Chunked)
 }
@@ -142,10 +127,7 @@ fn content_length(value: &[u8]) -> Option<u64> {
 
 /// Accepts `chunked` alone (RFC 9112 section 6.1).
 fn transfer_encoding(seen: &Seen, headers: &Headers, version: Version) -> Result<(), HeadError> {
-    let value = seen
-        .span(Known::TransferEncoding)
-        .unwrap_or_default()
-        .of(&headers.storage);
+    let value = seen.span(Known::TransferEncoding).unwrap_or_default().of(&headers.storage);
     // RFC 9112 section 6.1: in HTTP/1.0 "the recipient MUST treat the message as if the framing is faulty".
     if version == Version::Http10 || seen.is_duplicate(Known::TransferEncoding) {
         return Err(Malformed::TransferEncoding.into());
@@ -153,14 +135,8 @@ fn transfer_encoding(seen: &Seen, headers: &Headers, version: Version) -> Result
     if token_is(value, b"chunked") {
         return Ok(());
     }
-    let coded = value
-        .split(|byte| *byte == b',')
-        .any(|coding| token_is(coding.trim_ascii(), b"chunked"));
-    let last = value
-        .rsplit(|byte| *byte == b',')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let coded = value.split(|byte| *byte == b',').any(|coding| token_is(coding.trim_ascii(), b"chunked"));
+    let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
     // `gzip, chunked` is well framed in a coding that is not known here; `chunked, gzip` is not framed at all.
     if coded && !token_is(last, b"chunked") || last.is_empty() {
         return Err(Malformed::TransferEncoding.into());
@@ -199,20 +175,13 @@ pub(super) fn connection_options(seen: &Seen, headers: &mut Headers) -> Result<C
 }
 
 fn walk_connection_options(headers: &mut Headers, options: &mut ConnectionOptions) -> Result<(), HeadError> {
-    let Headers {
-        storage, fields, flags, ..
-    } = headers;
+    let Headers { storage, fields, flags, .. } = headers;
     let mut count = 0;
     for at in 0..fields.len() {
         if fields[at].known != Known::Connection {
             continue;
         }
-        for option in fields[at]
-            .value
-            .of(storage)
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-        {
+        for option in fields[at].value.of(storage).split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             count += 1;
             if count > CONNECTION_OPTIONS_MAX {
                 return Err(Malformed::Connection.into());
@@ -231,10 +200,7 @@ fn walk_connection_options(headers: &mut Headers, options: &mut ConnectionOption
 
 fn mark_listed(storage: &[u8], fields: &mut [Field], option: &[u8]) -> u8 {
     let mut marked = 0;
-    for field in fields
-        .iter_mut()
-        .filter(|field| field.name().of(storage).eq_ignore_ascii_case(option))
-    {
+    for field in fields.iter_mut().filter(|field| field.name().of(storage).eq_ignore_ascii_case(option)) {
         field.flags |= LISTED;
         marked = LISTED;
     }
@@ -264,10 +230,9 @@ fn is_end_to_end(name: &[u8]) -> bool {
     const PREFIXES: [&str; 4] = ["content-", "if-", "access-control-", "sec-"];
     Known::classify(name) != Known::Other
         || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-        || PREFIXES.iter().any(|prefix| {
-            name.get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-        })
+        || PREFIXES
+            .iter()
+            .any(|prefix| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())))
 }
 
 /// Whether a Content-Length field can be passed on as it was written: a number without leading zeros.

@@ -43,11 +43,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> HeadLimits {
-        HeadLimits {
-            head_max: 16 * 1024,
-            headers_max: 100,
-            target_max: 8 * 1024,
-        }
+        HeadLimits { head_max: 16 * 1024, headers_max: 100, target_max: 8 * 1024 }
     }
 }
 

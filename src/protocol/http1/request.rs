@@ -40,14 +40,8 @@ pub fn parse_request(bytes: &[u8], limits: &HeadLimits, head: &mut RequestHead) 
     let seen = read_fields(whole, request.headers, &mut head.headers)?;
     head.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     head.method = Method::from_bytes(method.as_bytes());
-    head.method_name = Span {
-        start: 0,
-        len: method.len() as u32,
-    };
-    head.target = Span {
-        start: method.len() as u32 + 1,
-        len: target.len() as u32,
-    };
+    head.method_name = Span { start: 0, len: method.len() as u32 };
+    head.target = Span { start: method.len() as u32 + 1, len: target.len() as u32 };
     if head.method == Method::Connect {
         return Err(HeadError::MethodUnsupported);
     }
@@ -149,22 +143,12 @@ fn read_absolute_target(target: &[u8], head: &mut RequestHead) -> Result<(), Hea
     }
     let authority_start = head.target.start + (scheme_len + b"://".len()) as u32;
     head.line_len = 0;
-    head.host = Span {
-        start: authority_start,
-        len: authority_len as u32,
-    };
-    head.path_and_query = Span {
-        start: authority_start + authority_len as u32,
-        len: path_and_query.len() as u32,
-    };
+    head.host = Span { start: authority_start, len: authority_len as u32 };
+    head.path_and_query = Span { start: authority_start + authority_len as u32, len: path_and_query.len() as u32 };
     head.path_len = path_len(path_and_query)?;
     // RFC 9112 section 3.2.4: OPTIONS for an authority as a whole goes on as the asterisk form.
     let whole_server = head.method == Method::Options && path_and_query.is_empty();
-    head.form = if whole_server {
-        TargetForm::Asterisk
-    } else {
-        TargetForm::Absolute
-    };
+    head.form = if whole_server { TargetForm::Asterisk } else { TargetForm::Absolute };
     Ok(())
 }
 
@@ -175,11 +159,7 @@ fn read_host(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
         return Err(Malformed::Host.into());
     }
     let Some(host) = seen.span(Known::Host) else {
-        return if head.version == Version::Http11 {
-            Err(Malformed::Host.into())
-        } else {
-            Ok(())
-        };
+        return if head.version == Version::Http11 { Err(Malformed::Host.into()) } else { Ok(()) };
     };
     if !is_host(host.of(&head.headers.storage)) {
         return Err(Malformed::Host.into());
@@ -206,9 +186,7 @@ fn is_host(host: &[u8]) -> bool {
             };
             let address = &host[1..close];
             !address.is_empty()
-                && address
-                    .iter()
-                    .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+                && address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
                 && matches!(host[close + 1..].split_first(), None | Some((b':', _)))
                 && is_port(host.get(close + 2..).unwrap_or_default())
         }
@@ -239,10 +217,7 @@ fn read_body(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
         Framing::None => BodyLength::Empty,
         Framing::Chunked => BodyLength::Chunked,
         Framing::Length(length) => {
-            let value = seen
-                .span(Known::ContentLength)
-                .unwrap_or_default()
-                .of(&head.headers.storage);
+            let value = seen.span(Known::ContentLength).unwrap_or_default().of(&head.headers.storage);
             head.content_length = is_plain_number(value).then_some(length);
             BodyLength::Exact(length)
         }
@@ -268,16 +243,10 @@ fn read_connection(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError>
         }
         head.expect_continue = current && !matches!(head.body, BodyLength::Empty | BodyLength::Exact(0));
     }
-    let mut codings = head
-        .headers
-        .get_all(Known::Te)
-        .flat_map(|value| value.split(|byte| *byte == b','));
+    let mut codings = head.headers.get_all(Known::Te).flat_map(|value| value.split(|byte| *byte == b','));
     head.accepts_trailers = current && codings.any(|coding| token_is(coding.trim_ascii(), b"trailers"));
     if seen.has(Known::Upgrade) {
-        let mut protocols = head
-            .headers
-            .get_all(Known::Upgrade)
-            .flat_map(|value| value.split(|byte| *byte == b','));
+        let mut protocols = head.headers.get_all(Known::Upgrade).flat_map(|value| value.split(|byte| *byte == b','));
         // RFC 9110 section 7.8: HTTP/1.0 can not upgrade. `h2c` would carry requests past the router.
         let to_http = protocols.any(|name| name.trim_ascii().get(..2).is_some_and(|start| token_is(start, b"h2")));
         head.upgrade = options.upgrade && current && !to_http;

@@ -73,10 +73,7 @@ fn read_status_line(whole: &[u8], head: &mut ResponseHead) -> Result<(), HeadErr
         return Err(Malformed::StartLine.into());
     };
     if let Some(reason) = line.get(REASON_START..) {
-        head.reason = Span {
-            start: REASON_START as u32,
-            len: reason.len() as u32,
-        };
+        head.reason = Span { start: REASON_START as u32, len: reason.len() as u32 };
         if head.version == Version::Http11 {
             head.line_len = line_len as u32;
             head.line_status = head.status;
@@ -90,10 +87,7 @@ fn read_status_line(whole: &[u8], head: &mut ResponseHead) -> Result<(), HeadErr
 fn read_body(seen: &Seen, request_method: Method, head: &mut ResponseHead) -> Result<(), HeadError> {
     let framing = framing(seen, &head.headers, head.version)?;
     if let Framing::Length(length) = framing {
-        let value = seen
-            .span(Known::ContentLength)
-            .unwrap_or_default()
-            .of(&head.headers.storage);
+        let value = seen.span(Known::ContentLength).unwrap_or_default().of(&head.headers.storage);
         head.content_length = is_plain_number(value).then_some(length);
     }
     let bodiless = head.status < 200 || matches!(head.status, 204 | 304) || request_method == Method::Head;

@@ -7,14 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 fn forwarding() -> Forwarding<'static> {
-    Forwarding {
-        client: CLIENT,
-        scheme: "http",
-        trusted: false,
-        request_id: None,
-        upgrade: false,
-        keep_alive: true,
-    }
+    Forwarding { client: CLIENT, scheme: "http", trusted: false, request_id: None, upgrade: false, keep_alive: true }
 }
 
 fn rewritten(request: &str) -> String {

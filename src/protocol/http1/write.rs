@@ -212,9 +212,7 @@ fn write_forwarding(out: &mut Vec<u8>, head: &RequestHead, forwarding: &Forwardi
     out.extend_from_slice(address);
     out.extend_from_slice(close);
     if !host.is_empty() {
-        let plain = host
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+        let plain = host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
         let (open, close): (&[u8], &[u8]) = if plain { (b";host=", b"") } else { (b";host=\"", b"\"") };
         out.extend_from_slice(open);
         out.extend_from_slice(host);
@@ -285,17 +283,9 @@ pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, options: &Response
         drop |= Known::XRequestId.bit();
     }
     out.reserve(headers.storage.len() + 128);
-    let line_len = if head.status == head.line_status {
-        head.line_len
-    } else {
-        0
-    };
+    let line_len = if head.status == head.line_status { head.line_len } else { 0 };
     if line_len == 0 {
-        let reason = if head.status == head.line_status {
-            head.reason()
-        } else {
-            b""
-        };
+        let reason = if head.status == head.line_status { head.reason() } else { b"" };
         write_status_line(out, head.status, reason);
     }
     copy_lines(out, headers, line_len, drop);
@@ -318,11 +308,7 @@ fn write_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     out.extend_from_slice(b"HTTP/1.1 ");
     push_decimal(out, u64::from(status));
     out.push(b' ');
-    out.extend_from_slice(if reason.is_empty() {
-        reason_of(status).as_bytes()
-    } else {
-        reason
-    });
+    out.extend_from_slice(if reason.is_empty() { reason_of(status).as_bytes() } else { reason });
     out.extend_from_slice(b"\r\n");
 }
 
@@ -332,21 +318,12 @@ fn write_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
 fn copy_lines(out: &mut Vec<u8>, headers: &Headers, line_len: u32, drop: u32) {
     let storage = &headers.storage[..];
     if headers.flags == 0 && headers.present & drop == 0 {
-        let start = if line_len > 0 {
-            0
-        } else {
-            headers
-                .fields
-                .first()
-                .map_or(storage.len(), |field| field.start as usize)
-        };
+        let start =
+            if line_len > 0 { 0 } else { headers.fields.first().map_or(storage.len(), |field| field.start as usize) };
         out.extend_from_slice(&storage[start..]);
         return;
     }
-    let mut run = Span {
-        start: 0,
-        len: line_len,
-    };
+    let mut run = Span { start: 0, len: line_len };
     for field in &headers.fields {
         if drop & field.known.bit() != 0 {
             continue;

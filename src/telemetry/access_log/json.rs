@@ -172,10 +172,7 @@ mod tests {
             object.text("whole", b"abc", 3);
             object.text("within a character", "aé".as_bytes(), 2);
         });
-        assert_eq!(
-            value,
-            serde_json::json!({ "cut": "abc…", "whole": "abc", "within a character": "a\u{fffd}…" })
-        );
+        assert_eq!(value, serde_json::json!({ "cut": "abc…", "whole": "abc", "within a character": "a\u{fffd}…" }));
     }
 
     #[test]
@@ -184,10 +181,7 @@ mod tests {
             object.address("v4", "10.0.200.3:65535".parse().unwrap());
             object.address("v6", "[2001:db8::1]:80".parse().unwrap());
         });
-        assert_eq!(
-            value,
-            serde_json::json!({ "v4": "10.0.200.3:65535", "v6": "[2001:db8::1]:80" })
-        );
+        assert_eq!(value, serde_json::json!({ "v4": "10.0.200.3:65535", "v6": "[2001:db8::1]:80" }));
     }
 
     proptest! {

@@ -33,18 +33,8 @@ pub fn access_log(worker: usize) -> (AccessLogWriter, AccessLogReader) {
 
 fn with_ring(worker: usize, bytes: usize) -> (AccessLogWriter, AccessLogReader) {
     let (producer, consumer) = rtrb::RingBuffer::new(bytes);
-    let state = RefCell::new(State {
-        ring: producer,
-        line: Vec::with_capacity(RECORD_BYTES_MAX),
-    });
-    (
-        AccessLogWriter {
-            worker,
-            clock_offset_micros: Cell::new(0),
-            state,
-        },
-        AccessLogReader { ring: consumer },
-    )
+    let state = RefCell::new(State { ring: producer, line: Vec::with_capacity(RECORD_BYTES_MAX) });
+    (AccessLogWriter { worker, clock_offset_micros: Cell::new(0), state }, AccessLogReader { ring: consumer })
 }
 
 /// The end that a worker writes.
@@ -67,8 +57,7 @@ impl AccessLogWriter {
     /// Says what the wall clock shows at an instant of the engine's clock. Called at start, and again every now and
     /// then, because the wall clock may be set. `wall_clock_micros` counts from 1970-01-01 UTC.
     pub fn sync_clock(&self, now: Instant, wall_clock_micros: u64) {
-        self.clock_offset_micros
-            .set(wall_clock_micros.wrapping_sub(now.0 / 1_000));
+        self.clock_offset_micros.set(wall_clock_micros.wrapping_sub(now.0 / 1_000));
     }
 
     /// Writes the record of one request. False, and counted as dropped, if the ring is full.

@@ -43,9 +43,7 @@ fn request() -> HttpRecord<'static> {
 fn lines(bytes: &[u8]) -> Vec<Value> {
     assert!(bytes.is_empty() || bytes.ends_with(b"\n"));
     let lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-    lines
-        .map(|line| serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", line.escape_ascii())))
-        .collect()
+    lines.map(|line| serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", line.escape_ascii()))).collect()
 }
 
 fn drained(reader: &mut AccessLogReader) -> Vec<u8> {
@@ -170,16 +168,11 @@ fn the_thread_writes_everything_before_it_ends() {
     let destination = Some(Destination::File(scratch.file("log")));
     let thread = LogThread::start(destination, readers, Vec::new(), stats.clone()).unwrap();
     for _ in 0..1_000 {
-        writers
-            .iter()
-            .for_each(|writer| assert!(writer.http(&WorkerStats::default(), &request())));
+        writers.iter().for_each(|writer| assert!(writer.http(&WorkerStats::default(), &request())));
     }
     assert!(thread.finish(Duration::from_secs(10)));
     assert_eq!(scratch.lines("log"), 3_000);
-    assert_eq!(
-        stats.bytes_written.get(),
-        std::fs::metadata(scratch.file("log")).unwrap().len()
-    );
+    assert_eq!(stats.bytes_written.get(), std::fs::metadata(scratch.file("log")).unwrap().len());
 }
 
 #[test]
@@ -209,23 +202,15 @@ fn a_rotated_file_gets_what_was_before_and_the_new_one_what_came_after() {
     thread.switch(log("other")).unwrap();
     assert!(thread.switch(log("missing/other")).is_err());
     assert!(thread.finish(Duration::from_secs(10)));
-    assert_eq!(
-        (scratch.lines("log.1"), scratch.lines("log"), scratch.lines("other")),
-        (10, 5, 0)
-    );
+    assert_eq!((scratch.lines("log.1"), scratch.lines("log"), scratch.lines("other")), (10, 5, 0));
 }
 
 #[test]
 fn a_full_device_is_counted_and_does_not_stop_the_thread() {
     let (writer, reader) = access_log(0);
     let stats = Arc::new(LogStats::default());
-    let thread = LogThread::start(
-        Some(Destination::File("/dev/full".into())),
-        vec![reader],
-        Vec::new(),
-        stats.clone(),
-    )
-    .unwrap();
+    let thread =
+        LogThread::start(Some(Destination::File("/dev/full".into())), vec![reader], Vec::new(), stats.clone()).unwrap();
     assert!(writer.http(&WorkerStats::default(), &request()));
     assert!(thread.finish(Duration::from_secs(10)));
     assert!(stats.bytes_lost.get() > 0);

@@ -59,14 +59,7 @@ impl LogThread {
         stats: Arc<LogStats>,
     ) -> io::Result<LogThread> {
         let sink = destination.map(Sink::open).transpose()?;
-        Ok(LogThread {
-            commands: spawn(Drain {
-                readers,
-                worker_logs,
-                stats,
-                sink,
-            })?,
-        })
+        Ok(LogThread { commands: spawn(Drain { readers, worker_logs, stats, sink })? })
     }
 
     /// Writes to another place from now on (a reload); what was recorded before still goes to the old one.
@@ -95,9 +88,7 @@ impl LogThread {
 
 fn spawn(drain: Drain) -> io::Result<Sender<Command>> {
     let (sender, commands) = channel();
-    std::thread::Builder::new()
-        .name("log".into())
-        .spawn(move || drain.run(&commands))?;
+    std::thread::Builder::new().name("log".into()).spawn(move || drain.run(&commands))?;
     Ok(sender)
 }
 
@@ -162,10 +153,7 @@ impl Drain {
             }
             Err(error) => {
                 self.stats.write_errors.inc();
-                log::error!(
-                    "access log {} cannot be reopened, the old file stays in use: {error}",
-                    path.display()
-                );
+                log::error!("access log {} cannot be reopened, the old file stays in use: {error}", path.display());
             }
         }
     }
@@ -202,13 +190,7 @@ impl Sink {
     }
 
     fn new(destination: Destination, output: Box<dyn Write + Send>) -> Sink {
-        Sink {
-            destination,
-            output,
-            buffer: Vec::with_capacity(BUFFER_BYTES * 2),
-            failing: false,
-            said: None,
-        }
+        Sink { destination, output, buffer: Vec::with_capacity(BUFFER_BYTES * 2), failing: false, said: None }
     }
 
     fn append(&mut self, bytes: &[u8], stats: &LogStats) {
@@ -236,10 +218,7 @@ impl Sink {
         self.buffer.drain(..end);
         if self.failing && written > 0 {
             self.failing = false;
-            log::info!(
-                "access log: writing works again; {} bytes were lost since the start",
-                stats.bytes_lost.get()
-            );
+            log::info!("access log: writing works again; {} bytes were lost since the start", stats.bytes_lost.get());
         }
     }
 
@@ -287,11 +266,7 @@ mod tests {
             let count = bytes.len().min(*room);
             *room -= count;
             content.extend_from_slice(&bytes[..count]);
-            if count == 0 {
-                Err(ErrorKind::StorageFull.into())
-            } else {
-                Ok(count)
-            }
+            if count == 0 { Err(ErrorKind::StorageFull.into()) } else { Ok(count) }
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -310,14 +285,7 @@ mod tests {
         disk.0.lock().unwrap().0 = 1_000;
         sink.flush(&stats);
         assert_eq!(disk.0.lock().unwrap().1, b"one\ntwo\nfour\nfive\n");
-        assert_eq!(
-            (
-                stats.bytes_lost.get(),
-                stats.write_errors.get(),
-                stats.bytes_written.get()
-            ),
-            (6, 1, 18)
-        );
+        assert_eq!((stats.bytes_lost.get(), stats.write_errors.get(), stats.bytes_written.get()), (6, 1, 18));
     }
 
     #[test]

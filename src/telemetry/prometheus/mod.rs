@@ -65,9 +65,7 @@ pub struct Page {
 impl Page {
     /// A page that has room for so many bytes.
     pub fn with_capacity(bytes: usize) -> Page {
-        Page {
-            text: String::with_capacity(bytes),
-        }
+        Page { text: String::with_capacity(bytes) }
     }
 
     pub fn into_text(self) -> String {
@@ -142,14 +140,7 @@ impl Page {
         let count = reading.count();
         self.sample(name, "_bucket", labels, "le", "+Inf", count);
         let micros = reading.sum_micros();
-        self.sample(
-            name,
-            "_sum",
-            labels,
-            "",
-            "",
-            format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
-        );
+        self.sample(name, "_sum", labels, "", "", format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
         self.sample(name, "_count", labels, "", "", count);
     }
 

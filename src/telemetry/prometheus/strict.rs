@@ -91,9 +91,7 @@ fn sample(line: &str) -> Result<(&str, Vec<String>, f64), String> {
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.as_bytes()[0].is_ascii_digit()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
 }
 
 /// The bytes before the closing quote; `None` if an escape is not one of the three that exist or no quote closes.
@@ -119,23 +117,13 @@ fn histograms_are_whole(series: &Series) -> Result<(), String> {
         let start = labels.find("le=\"").ok_or(format!("no le: {key}"))?;
         let le = labels[start + 4..].split('"').next().unwrap_or_default();
         let others = labels[..start].trim_end_matches(',');
-        let le = if le == "+Inf" {
-            f64::INFINITY
-        } else {
-            le.parse().map_err(|_| format!("le: {key}"))?
-        };
-        buckets
-            .entry(format!("{name}_count{{{others}}}"))
-            .or_default()
-            .push((le, *count));
+        let le = if le == "+Inf" { f64::INFINITY } else { le.parse().map_err(|_| format!("le: {key}"))? };
+        buckets.entry(format!("{name}_count{{{others}}}")).or_default().push((le, *count));
     }
     for (count, mut buckets) in buckets {
         buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         let rises = buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1);
-        let last = buckets
-            .last()
-            .filter(|(le, _)| le.is_infinite())
-            .map(|(_, count)| count);
+        let last = buckets.last().filter(|(le, _)| le.is_infinite()).map(|(_, count)| count);
         if !rises || last != series.get(&count) {
             return Err(format!("not a histogram: {count}"));
         }

@@ -23,32 +23,14 @@ fn shards_are_summed() {
         stats.shard(worker).failures[1].add(2);
         stats.shard(worker).duration.record(Duration::from_micros(1_500_000));
     }
-    let series = page(&[Counted {
-        labels: labels(&[("route", "api")]),
-        shards: Shards::All(&stats),
-    }]);
+    let series = page(&[Counted { labels: labels(&[("route", "api")]), shards: Shards::All(&stats) }]);
     assert_eq!(series["ringgate_route_requests_total{route=\"api\"}"], 30.0);
-    assert_eq!(
-        series["ringgate_route_responses_total{route=\"api\",class=\"2xx\"}"],
-        3.0
-    );
-    assert_eq!(
-        series["ringgate_route_responses_total{route=\"api\",class=\"5xx\"}"],
-        0.0
-    );
-    assert_eq!(
-        series["ringgate_route_failures_total{route=\"api\",reason=\"connect_refused\"}"],
-        6.0
-    );
+    assert_eq!(series["ringgate_route_responses_total{route=\"api\",class=\"2xx\"}"], 3.0);
+    assert_eq!(series["ringgate_route_responses_total{route=\"api\",class=\"5xx\"}"], 0.0);
+    assert_eq!(series["ringgate_route_failures_total{route=\"api\",reason=\"connect_refused\"}"], 6.0);
     assert!(!series.contains_key("ringgate_route_failures_total{route=\"api\",reason=\"internal\"}"));
-    assert_eq!(
-        series["ringgate_route_duration_seconds_bucket{route=\"api\",le=\"1\"}"],
-        0.0
-    );
-    assert_eq!(
-        series["ringgate_route_duration_seconds_bucket{route=\"api\",le=\"2.5\"}"],
-        3.0
-    );
+    assert_eq!(series["ringgate_route_duration_seconds_bucket{route=\"api\",le=\"1\"}"], 0.0);
+    assert_eq!(series["ringgate_route_duration_seconds_bucket{route=\"api\",le=\"2.5\"}"], 3.0);
     assert_eq!(series["ringgate_route_duration_seconds_sum{route=\"api\"}"], 4.5);
     assert_eq!(series["ringgate_route_duration_seconds_count{route=\"api\"}"], 3.0);
 }
@@ -58,14 +40,9 @@ fn gauges_may_fall_below_zero_on_one_worker() {
     let stats = Sharded::<EndpointStats>::new(2);
     stats.shard(0).connections_idle.add(3);
     stats.shard(1).connections_idle.add(-1);
-    let series = page(&[Counted {
-        labels: labels(&[("upstream", "a"), ("endpoint", "b")]),
-        shards: Shards::All(&stats),
-    }]);
-    assert_eq!(
-        series["ringgate_endpoint_connections_idle{upstream=\"a\",endpoint=\"b\"}"],
-        2.0
-    );
+    let series =
+        page(&[Counted { labels: labels(&[("upstream", "a"), ("endpoint", "b")]), shards: Shards::All(&stats) }]);
+    assert_eq!(series["ringgate_endpoint_connections_idle{upstream=\"a\",endpoint=\"b\"}"], 2.0);
 }
 
 #[test]
@@ -75,10 +52,7 @@ fn a_series_for_each_worker() {
     let things: Vec<_> = stats
         .iter()
         .enumerate()
-        .map(|(worker, shard)| Counted {
-            labels: format!("worker=\"{worker}\""),
-            shards: Shards::One(shard),
-        })
+        .map(|(worker, shard)| Counted { labels: format!("worker=\"{worker}\""), shards: Shards::One(shard) })
         .collect();
     let series = page(&things);
     assert_eq!(series["ringgate_worker_engine_turns_total{worker=\"0\"}"], 0.0);
@@ -90,10 +64,7 @@ fn any_label_value_is_escaped() {
     let stats = Sharded::<RouteStats>::new(1);
     let labels = labels(&[("route", "a\"b\\c\nd},{é")]);
     assert_eq!(labels, r#"route="a\"b\\c\nd},{é""#);
-    page(&[Counted {
-        labels,
-        shards: Shards::All(&stats),
-    }]);
+    page(&[Counted { labels, shards: Shards::All(&stats) }]);
 }
 
 #[test]
