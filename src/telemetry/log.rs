@@ -5,22 +5,20 @@
 //! bounded queue that a control thread empties with [`WorkerLogReader::drain`].
 
 use super::timestamp::{rfc3339, wall_clock_micros};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Lines of one worker that wait to be written. More are dropped and counted.
 pub const WORKER_LOG_LINES_MAX: usize = 256;
 
 /// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Error,
     Warn,
     Info,
-    Debug,
 }
 
 impl Level {
@@ -30,47 +28,52 @@ impl Level {
             Level::Error => "ERROR",
             Level::Warn => "WARN ",
             Level::Info => "INFO ",
-            Level::Debug => "DEBUG",
         }
     }
-}
-
-static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
-
-/// The least important level that is still written. [`Level::Info`] until this is called.
-pub fn set_level(level: Level) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
-}
-
-/// Whether lines of this level are written.
-pub fn enabled(level: Level) -> bool {
-    level as u8 <= LEVEL.load(Ordering::Relaxed)
 }
 
 /// Writes one line to stderr. May block: never for a worker. The macros `info!`, `warn!` and `error!` call it.
 pub fn write(level: Level, text: fmt::Arguments) {
-    if enabled(level) {
-        emit(&line(level, wall_clock_micros(), text));
-    }
+    emit(&line(level, wall_clock_micros(), text));
 }
 
 /// Writes one line and below it a text of many lines (such as what `ringgate check` prints), all in one piece.
 pub fn write_block(level: Level, text: fmt::Arguments, block: &str) {
-    if enabled(level) {
-        let mut lines = line(level, wall_clock_micros(), text);
-        for part in block.lines() {
-            let _ = write!(OneLine(&mut lines), "  {part}");
-            lines.push('\n');
-        }
-        emit(&lines);
+    let mut lines = line(level, wall_clock_micros(), text);
+    for part in block.lines() {
+        let _ = write!(OneLine(&mut lines), "  {part}");
+        lines.push('\n');
     }
+    emit(&lines);
 }
 
-/// Writes a line at level debug, as `format!` takes it.
-#[allow(unused_macros)]
-macro_rules! debug {
-    ($($text:tt)*) => { $crate::telemetry::log::write($crate::telemetry::log::Level::Debug, format_args!($($text)*)) };
+/// From now on a panic is a line of this log, with a backtrace below it where `RUST_BACKTRACE` asks for one. Called once
+/// at start. A panic is a bug, so that the thread that has one may block for its line.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let payload = panic.payload();
+        let owned = payload.downcast_ref::<String>().map(String::as_str);
+        let text = owned
+            .or(payload.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let backtrace = Backtrace::capture();
+        let below = match backtrace.status() {
+            BacktraceStatus::Captured => backtrace.to_string(),
+            _ => String::new(),
+        };
+        let name = thread.name().unwrap_or("without a name");
+        write_block(
+            Level::Error,
+            format_args!("bug: thread {name} panicked at {place}: {text}"),
+            &below,
+        );
+    }));
 }
+
 /// Writes a line at level info, as `format!` takes it.
 #[allow(unused_macros)]
 macro_rules! info {
@@ -87,7 +90,7 @@ macro_rules! error {
     ($($text:tt)*) => { $crate::telemetry::log::write($crate::telemetry::log::Level::Error, format_args!($($text)*)) };
 }
 #[allow(unused_imports)]
-pub(crate) use {debug, error, info, warning as warn};
+pub(crate) use {error, info, warning as warn};
 
 /// The queue of one worker and its two ends. The writing end moves to the worker's thread, the other to the log thread.
 pub fn worker_log(worker: usize) -> (WorkerLog, WorkerLogReader) {
@@ -109,9 +112,6 @@ pub struct WorkerLog {
 impl WorkerLog {
     /// Queues one line. The time is read here, the line is written by the log thread a few milliseconds later.
     pub fn write(&self, level: Level, text: fmt::Arguments) {
-        if !enabled(level) {
-            return;
-        }
         let mut lines = self.lines.borrow_mut();
         if lines.is_full() {
             self.dropped.set(self.dropped.get() + 1);
@@ -219,12 +219,5 @@ mod tests {
             last = Some(line);
         }
         assert!(last.unwrap().ends_with("ERROR worker 3: after (5 lines before it were lost)\n"));
-    }
-
-    #[test]
-    fn lines_below_the_level_are_not_written() {
-        let (log, mut reader) = worker_log(0);
-        log.write(Level::Debug, format_args!("not this"));
-        assert!(reader.pop().is_none());
     }
 }

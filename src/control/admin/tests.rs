@@ -3,6 +3,7 @@
 use super::*;
 use crate::balancer::Balance;
 use crate::base::Sharded;
+use crate::health::Failure;
 use crate::snapshot::{Listener, Phase, Protocol, Route, Snapshot, Target, TcpSettings, Upstream};
 use crate::telemetry::prometheus::strict;
 use crate::upstream::{Endpoint, Registry, UpstreamIndex};
@@ -198,4 +199,32 @@ async fn web_pages_and_wrong_methods_are_refused() {
     assert!(ask(address, "GET", "/").await.body.contains("/snapshot"));
     let long = "a".repeat(HEAD_BYTES_MAX);
     assert_eq!(ask(address, "GET", &format!("/{long}")).await.status, 431);
+}
+
+/// `RINGGATE_BLESS=1 cargo test --lib control::admin` writes the list anew.
+#[test]
+fn the_guide_explains_every_reason() {
+    let mut list = String::from("| reason | status | meaning |\n|---|---|---|\n");
+    for verdict in Failure::ALL.iter().map(|failure| failure.verdict()) {
+        let status = if verdict.status == 0 {
+            "–".into()
+        } else {
+            verdict.status.to_string()
+        };
+        let text = if verdict.text.is_empty() {
+            "The client went away or stopped reading."
+        } else {
+            verdict.text
+        };
+        list.push_str(&format!("| `{}` | {status} | {text} |\n", verdict.name));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
+    let guide = std::fs::read_to_string(path).unwrap();
+    let start = guide.find("| reason | status").expect("the guide has the list");
+    let end = start + guide[start..].find("\n\n").expect("the list ends") + 1;
+    if std::env::var_os("RINGGATE_BLESS").is_some() {
+        std::fs::write(path, [&guide[..start], &list, &guide[end..]].concat()).unwrap();
+    } else {
+        assert_eq!(guide[start..end], list, "run with RINGGATE_BLESS=1 to write the list");
+    }
 }

@@ -216,3 +216,25 @@ fn a_full_device_is_counted_and_does_not_stop_the_thread() {
     assert!(stats.bytes_lost.get() > 0);
     assert!(stats.write_errors.get() > 0);
 }
+
+#[test]
+fn the_guide_explains_every_field() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md")).unwrap();
+    let (writer, mut reader) = access_log(0);
+    let phases = Phases {
+        connect: Some(Duration::ZERO),
+        ..request().phases
+    };
+    writer.http(
+        &WorkerStats::default(),
+        &HttpRecord {
+            reason: Some("internal"),
+            phases,
+            ..request()
+        },
+    );
+    let line = lines(&drained(&mut reader)).remove(0);
+    for field in line.as_object().unwrap().keys() {
+        assert!(guide.contains(&format!("`{field}`")), "{field} is not explained");
+    }
+}
