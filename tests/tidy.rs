@@ -511,6 +511,36 @@ fn unsafe_stands_only_beneath_and_gives_its_reason() {
     fail_on(&findings, "`unsafe` that the rules do not allow:");
 }
 
+/// Files that pace a load; nothing in them waits for a result by sleeping.
+const PACED: &[&str] = &["tests/it/crowd.rs"];
+
+#[test]
+fn tests_wait_for_conditions_and_never_sleep() {
+    let mut findings = Vec::new();
+    for source in sources(&["src", "tests"]) {
+        let start = if source.is_test() { 0 } else { source.product_end };
+        for (offset, word) in source.code() {
+            if word == "sleep"
+                && offset >= start
+                && !PACED.contains(&source.path.as_str())
+                && uses_wall_clock(&source, offset)
+            {
+                findings.push(format!(
+                    "{}: wait for the condition, with a deadline",
+                    source.place(offset)
+                ));
+            }
+        }
+    }
+    fail_on(&findings, "Tests that sleep:");
+}
+
+/// Whether the name at `offset` is the sleep of a real thread or runtime, and not of an engine with its own time.
+fn uses_wall_clock(source: &Source, offset: usize) -> bool {
+    let before = &source.text[..offset];
+    before.ends_with("thread::") || before.ends_with("tokio::time::")
+}
+
 #[test]
 fn the_top_level_holds_only_what_is_fixed() {
     const FIXED: &[&str] = &[
