@@ -444,6 +444,23 @@ fn is_worded(source: &Source, token: &Token) -> bool {
     }
 }
 
+/// The text with foreign names, where they stand whole, made blank.
+fn without_foreign(text: &str) -> String {
+    let part_of_a_name = |character: char| character.is_alphanumeric() || character == '_';
+    let mut text = text.to_string();
+    for foreign in FOREIGN {
+        let mut from = 0;
+        while let Some(found) = text[from..].find(foreign) {
+            let (start, end) = (from + found, from + found + foreign.len());
+            if !text[..start].ends_with(part_of_a_name) && !text[end..].starts_with(part_of_a_name) {
+                text.replace_range(start..end, &" ".repeat(foreign.len()));
+            }
+            from = end;
+        }
+    }
+    text
+}
+
 #[test]
 fn words_come_from_the_glossary() {
     let mut findings = Vec::new();
@@ -453,10 +470,7 @@ fn words_come_from_the_glossary() {
             continue;
         }
         for token in source.tokens.iter().filter(|token| is_worded(&source, token)) {
-            let mut text = source.text[token.start..token.end].to_string();
-            for foreign in FOREIGN {
-                text = text.replace(foreign, &" ".repeat(foreign.len()));
-            }
+            let text = without_foreign(&source.text[token.start..token.end]);
             for (offset, word) in words(&text) {
                 if let Some(instead) = replacement(&word) {
                     findings.push(format!("{}: `{word}`: say {instead}", source.place(token.start + offset)));
@@ -525,10 +539,7 @@ fn tests_wait_for_conditions_and_never_sleep() {
                 && !PACED.contains(&source.path.as_str())
                 && uses_wall_clock(&source, offset)
             {
-                findings.push(format!(
-                    "{}: wait for the condition, with a deadline",
-                    source.place(offset)
-                ));
+                findings.push(format!("{}: wait for the condition, with a deadline", source.place(offset)));
             }
         }
     }

@@ -296,8 +296,9 @@ impl Listener {
     /// The next connection and the address of its client. Errors are the kernel's (EMFILE, ...): the caller pauses
     /// and accepts again.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (id, peer) = poll_fn(|context| self.core.driver.borrow_mut().poll_accept(self.id, context.waker())).await?;
-        Ok((Stream { core: self.core.clone(), id }, peer))
+        let (id, client) =
+            poll_fn(|context| self.core.driver.borrow_mut().poll_accept(self.id, context.waker())).await?;
+        Ok((Stream { core: self.core.clone(), id }, client))
     }
 
     /// The address that it is bound to: with port 0, the one that the kernel chose.

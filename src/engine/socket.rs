@@ -37,7 +37,7 @@ pub(super) fn connecting(address: SocketAddr, nonblocking: bool) -> io::Result<S
 }
 
 /// The address of the other side.
-pub(super) fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+pub(super) fn remote_address(fd: RawFd) -> io::Result<SocketAddr> {
     borrowed(fd, |socket| socket.peer_addr()).and_then(ip_address)
 }
 

@@ -58,10 +58,7 @@ pub fn check(
     }
     include_is_a_directory(top);
     upstreams.warn_unused();
-    let finished = listeners
-        .drafts
-        .into_iter()
-        .map(|draft| finish(draft, &routes.rules, mistakes));
+    let finished = listeners.drafts.into_iter().map(|draft| finish(draft, &routes.rules, mistakes));
     Some(Settings {
         process,
         drain_timeout: top.duration("drain_timeout"),
@@ -73,35 +70,20 @@ pub fn check(
 }
 
 fn top_reader<'d, 'i>(document: &'d Document<'i>, mistakes: &'d Mistakes) -> Reader<'d, 'i> {
-    let place = Place {
-        file: document.file,
-        span: 0..0,
-    };
+    let place = Place { file: document.file, span: 0..0 };
     Reader::new(&keys::TOP, document.file, place, document.root.get_ref(), mistakes)
 }
 
 fn nothing_listens(top: &Reader<'_, '_>) {
-    let mistake = Mistake::error(
-        "there is no listener",
-        top.place.clone(),
-        "nothing here says where to listen",
-    );
+    let mistake = Mistake::error("there is no listener", top.place.clone(), "nothing here says where to listen");
     let example = "[[listener]]\naddress = \"127.0.0.1:8080\"\nupstream = \"app\"\n\n[upstream.app]\nendpoints = [\"127.0.0.1:3000\"]";
-    top.mistake(
-        mistake
-            .help(format!("the smallest configuration is\n{example}"))
-            .of_absence(),
-    );
+    top.mistake(mistake.help(format!("the smallest configuration is\n{example}")).of_absence());
 }
 
 /// What the directory holds was read before; here only what the key itself says.
 fn include_is_a_directory(top: &Reader<'_, '_>) {
     let filled = |text: &str| {
-        if text.is_empty() {
-            Err("must be a directory".to_owned())
-        } else {
-            Ok(())
-        }
+        if text.is_empty() { Err("must be a directory".to_owned()) } else { Ok(()) }
     };
     top.text_with("include", "the path of a directory", filled);
 }
@@ -132,26 +114,12 @@ fn fragments_add_tables_only(main: &Document<'_>, fragments: &[Document<'_>], to
                 (Kind::Tables(_) | Kind::NamedTables(_) | Kind::OneTable(_), _) => continue,
                 (_, Some((first, _))) => {
                     let title = format!("`{name}` is set in two files");
-                    Mistake::error(
-                        title,
-                        top.place_of(key),
-                        "an included file cannot override the main file",
-                    )
-                    .and(
-                        Place {
-                            file: main.file,
-                            span: first.span(),
-                        },
-                        "it is set here",
-                    )
+                    Mistake::error(title, top.place_of(key), "an included file cannot override the main file")
+                        .and(Place { file: main.file, span: first.span() }, "it is set here")
                 }
                 (_, None) => {
                     let title = format!("`{name}` belongs in the main file");
-                    Mistake::error(
-                        title,
-                        top.place_of(key),
-                        "an included file may add tables and nothing else",
-                    )
+                    Mistake::error(title, top.place_of(key), "an included file may add tables and nothing else")
                 }
             };
             top.mistake(mistake);
@@ -169,11 +137,8 @@ fn only_table<'d, 'i>(
     for (index, top) in tops.iter().enumerate() {
         let Some(value) = top.raw(name) else { continue };
         if let Some((_, first)) = &found {
-            let mistake = Mistake::error(
-                format!("`{}` is in two files", spec.title),
-                top.key_place(name),
-                "again here",
-            );
+            let mistake =
+                Mistake::error(format!("`{}` is in two files", spec.title), top.key_place(name), "again here");
             top.mistake(mistake.and(first.place.clone(), "first here"));
             continue;
         }
@@ -184,16 +149,9 @@ fn only_table<'d, 'i>(
 
 fn process_settings(documents: &[Document<'_>], tops: &[Reader<'_, '_>]) -> ProcessSettings {
     let Some(top) = tops.first() else {
-        return ProcessSettings {
-            workers: None,
-            engine: EngineChoice::Auto,
-            admin: None,
-            access_log: None,
-        };
+        return ProcessSettings { workers: None, engine: EngineChoice::Auto, admin: None, access_log: None };
     };
-    let workers = top
-        .optional_integer("workers")
-        .and_then(|workers| u32::try_from(workers).ok());
+    let workers = top.optional_integer("workers").and_then(|workers| u32::try_from(workers).ok());
     let engine = [EngineChoice::Auto, EngineChoice::Uring, EngineChoice::Epoll][top.choice("engine").min(2)];
     let empty = DeTable::new();
     let absent = || Reader::new(&keys::ADMIN, top.place.file, top.place.clone(), &empty, top.mistakes());
@@ -209,31 +167,16 @@ fn process_settings(documents: &[Document<'_>], tops: &[Reader<'_, '_>]) -> Proc
             ));
             return None;
         }
-        let directory = documents
-            .get(index)
-            .map_or(Path::new(""), |document| &document.directory);
+        let directory = documents.get(index).map_or(Path::new(""), |document| &document.directory);
         let file = || AccessLogPath::File(directory.join(&path.value));
-        Some(if path.value == "-" {
-            AccessLogPath::Stdout
-        } else {
-            file()
-        })
+        Some(if path.value == "-" { AccessLogPath::Stdout } else { file() })
     });
-    ProcessSettings {
-        workers,
-        engine,
-        admin,
-        access_log,
-    }
+    ProcessSettings { workers, engine, admin, access_log }
 }
 
 fn admin_address(reader: &Reader<'_, '_>) -> Option<SocketAddr> {
     let read = |text: &str| {
-        if text == "off" {
-            Ok(None)
-        } else {
-            values::socket_address(text).map(Some)
-        }
+        if text == "off" { Ok(None) } else { values::socket_address(text).map(Some) }
     };
     let address = reader.text_with("address", "an address such as \"127.0.0.1:9900\", or \"off\"", read)?;
     if let Some(open) = address.value.filter(|address| !address.ip().is_loopback()) {
@@ -247,20 +190,14 @@ fn admin_address(reader: &Reader<'_, '_>) -> Option<SocketAddr> {
 /// All of a reload applies or none: what needs a restart refuses it.
 fn refuse_process_changes(tops: &[Reader<'_, '_>], running: &ProcessSettings, wanted: &ProcessSettings) {
     let refuse = |table: &str, key: &str| {
-        let Some(top) = tops
-            .iter()
-            .find(|top| top.raw(table).is_some() || top.raw(key).is_some())
-            .or(tops.first())
+        let Some(top) = tops.iter().find(|top| top.raw(table).is_some() || top.raw(key).is_some()).or(tops.first())
         else {
             return;
         };
         let (name, place) = match top.raw(table) {
             Some(value) => {
                 let inner = value.get_ref().as_table().and_then(|entries| entries.get(key));
-                (
-                    format!("{table}.{key}"),
-                    inner.map_or_else(|| top.place_of(value), |inner| top.place_of(inner)),
-                )
+                (format!("{table}.{key}"), inner.map_or_else(|| top.place_of(value), |inner| top.place_of(inner)))
             }
             None if table.is_empty() => (key.to_owned(), top.value_place(key)),
             None => (format!("{table}.{key}"), top.place.clone()),
@@ -299,18 +236,11 @@ pub fn unknown_name<'k>(
         return mistake.help(suggestion);
     }
     let count = known.clone().count();
-    let names: Vec<String> = known
-        .take(NAMES_SHOWN_MAX)
-        .map(|name| format!("`{}`", shown(name)))
-        .collect();
+    let names: Vec<String> = known.take(NAMES_SHOWN_MAX).map(|name| format!("`{}`", shown(name))).collect();
     match count {
         0 => mistake.help(format!("the configuration has no {what} at all")),
         1..=NAMES_SHOWN_MAX => mistake.help(format!("there is {}", names.join(", "))),
-        _ => mistake.help(format!(
-            "there is {} and {} more",
-            names.join(", "),
-            count - NAMES_SHOWN_MAX
-        )),
+        _ => mistake.help(format!("there is {} and {} more", names.join(", "), count - NAMES_SHOWN_MAX)),
     }
 }
 
@@ -334,11 +264,7 @@ impl Names {
 
     /// In the order of their indices, so that messages do not change from run to run.
     pub fn sorted(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, (index, _))| (*index, name.as_str()))
-            .collect();
+        let mut names: Vec<_> = self.0.iter().map(|(name, (index, _))| (*index, name.as_str())).collect();
         names.sort_unstable();
         names.into_iter().map(|(_, name)| name).collect()
     }

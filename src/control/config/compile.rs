@@ -11,14 +11,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
     let listeners = settings.listeners.into_iter().map(|listener| {
         let (id, stats) = registry.listener(&listener.name, listener.address);
         let (connections_max, protocol) = (listener.connections_max, listener.protocol);
-        Listener {
-            id,
-            name: listener.name,
-            address: listener.address,
-            connections_max,
-            protocol,
-            stats,
-        }
+        Listener { id, name: listener.name, address: listener.address, connections_max, protocol, stats }
     });
     let listeners = listeners.collect();
     let routes = settings.routes.into_iter().map(|route| Route {

@@ -25,25 +25,14 @@ pub struct Files {
 impl Files {
     /// One file that is not on disk.
     pub fn of_text(path: &str, text: &str) -> Files {
-        let source = Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        };
-        Files {
-            sources: vec![source],
-            directories: vec![PathBuf::new()],
-            ..Files::default()
-        }
+        let source = Source { path: path.to_owned(), text: text.to_owned() };
+        Files { sources: vec![source], directories: vec![PathBuf::new()], ..Files::default() }
     }
 
     fn add(&mut self, path: &Path) -> Result<(), String> {
         let text = read_text(path)?;
-        self.sources.push(Source {
-            path: path.display().to_string(),
-            text,
-        });
-        self.directories
-            .push(path.parent().map(Path::to_owned).unwrap_or_default());
+        self.sources.push(Source { path: path.display().to_string(), text });
+        self.directories.push(path.parent().map(Path::to_owned).unwrap_or_default());
         self.paths.push(path.to_owned());
         Ok(())
     }
@@ -54,9 +43,7 @@ pub fn read(path: &Path) -> Files {
     let mut files = Files::default();
     if let Err(why) = files.add(path) {
         let mistake = Mistake::of_no_place(format!("cannot read {}: {why}", path.display()));
-        files
-            .mistakes
-            .push(mistake.help("say which file to read: `ringgate check FILE`, `ringgate run FILE`"));
+        files.mistakes.push(mistake.help("say which file to read: `ringgate check FILE`, `ringgate run FILE`"));
         return files;
     }
     let Some((directory, place)) = included(&files) else {
@@ -74,9 +61,7 @@ pub fn read(path: &Path) -> Files {
     for fragment in fragments {
         if let Err(why) = files.add(&fragment) {
             let title = format!("cannot read {}: {why}", fragment.display());
-            files
-                .mistakes
-                .push(Mistake::error(title, place.clone(), "included here"));
+            files.mistakes.push(Mistake::error(title, place.clone(), "included here"));
         }
     }
     files
@@ -88,13 +73,9 @@ fn included(files: &Files) -> Option<(PathBuf, Place)> {
     let (root, _) = DeTable::parse_recoverable(&source.text);
     let value = root.get_ref().get("include")?;
     match value.get_ref() {
-        DeValue::String(include) if !include.is_empty() => Some((
-            directory.join(include.as_ref()),
-            Place {
-                file: 0,
-                span: value.span(),
-            },
-        )),
+        DeValue::String(include) if !include.is_empty() => {
+            Some((directory.join(include.as_ref()), Place { file: 0, span: value.span() }))
+        }
         _ => None,
     }
 }
@@ -104,9 +85,7 @@ fn fragment_paths(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(|error| error.to_string())? {
         let path = entry.map_err(|error| error.to_string())?.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
             paths.push(path);
         }
@@ -122,18 +101,12 @@ fn read_text(path: &Path) -> Result<String, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file at the limit from one above it.
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("it is larger than {}", size_text(FILE_BYTES_MAX)));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1;
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         format!("line {line} is not UTF-8")
     })
 }
@@ -171,13 +144,8 @@ pub fn parse<'i>(sources: &'i [Source], directories: &[PathBuf]) -> (Vec<Documen
         let (root, errors) = DeTable::parse_recoverable(&source.text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
-            broken.lines.push(Place {
-                file,
-                span: line_around(&source.text, span.start),
-            });
-            broken
-                .mistakes
-                .push(syntax_mistake(&source.text, file, &root, error.message(), span));
+            broken.lines.push(Place { file, span: line_around(&source.text, span.start) });
+            broken.mistakes.push(syntax_mistake(&source.text, file, &root, error.message(), span));
         }
         let directory = directories.get(file).cloned().unwrap_or_default();
         documents.push(Document { file, root, directory });
@@ -199,10 +167,7 @@ fn syntax_mistake(
     message: &str,
     span: std::ops::Range<usize>,
 ) -> Mistake {
-    let place = Place {
-        file,
-        span: span.clone(),
-    };
+    let place = Place { file, span: span.clone() };
     if message != "duplicate key" {
         return Mistake::error("this is not TOML", place, message.to_owned());
     }

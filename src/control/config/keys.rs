@@ -35,10 +35,7 @@ pub enum Presence {
     /// The TOML text of the value that holds when the key is absent.
     Default(&'static str),
     /// May be absent; `without` says what then holds.
-    Optional {
-        example: &'static str,
-        without: &'static str,
-    },
+    Optional { example: &'static str, without: &'static str },
 }
 
 /// What values a key takes.
@@ -120,23 +117,11 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 const fn key(name: &'static str, kind: Kind, presence: Presence, help: &'static str) -> Key {
-    Key {
-        name,
-        kind,
-        presence,
-        help,
-        protocol: None,
-    }
+    Key { name, kind, presence, help, protocol: None }
 }
 
 const fn http(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        kind,
-        presence: Presence::Default(default),
-        help,
-        protocol: Some("http"),
-    }
+    Key { name, kind, presence: Presence::Default(default), help, protocol: Some("http") }
 }
 
 const fn time(max: Duration) -> Kind {
@@ -151,10 +136,7 @@ pub static TOP: Table = Table {
         key(
             "workers",
             Kind::Integer { min: 1, max: 1_024 },
-            Presence::Optional {
-                example: "4",
-                without: "one for each core that the process may run on",
-            },
+            Presence::Optional { example: "4", without: "one for each core that the process may run on" },
             "Data-plane threads, each pinned to a core of its own where there are enough.",
         ),
         key(
@@ -178,29 +160,18 @@ pub static TOP: Table = Table {
         key(
             "include",
             Kind::FilePath,
-            Presence::Optional {
-                example: "\"conf.d\"",
-                without: "this file alone",
-            },
+            Presence::Optional { example: "\"conf.d\"", without: "this file alone" },
             "A directory whose *.toml files may add tables. They never override: what two files say is an error.",
         ),
         key("admin", Kind::OneTable(&ADMIN), OPTIONAL_TABLE, ADMIN.help),
-        key(
-            "access_log",
-            Kind::OneTable(&ACCESS_LOG),
-            OPTIONAL_TABLE,
-            ACCESS_LOG.help,
-        ),
+        key("access_log", Kind::OneTable(&ACCESS_LOG), OPTIONAL_TABLE, ACCESS_LOG.help),
         key("listener", Kind::Tables(&LISTENER), OPTIONAL_TABLE, LISTENER.help),
         key("route", Kind::Tables(&ROUTE), OPTIONAL_TABLE, ROUTE.help),
         key("upstream", Kind::NamedTables(&UPSTREAM), OPTIONAL_TABLE, UPSTREAM.help),
     ],
 };
 
-const OPTIONAL_TABLE: Presence = Presence::Optional {
-    example: "",
-    without: "",
-};
+const OPTIONAL_TABLE: Presence = Presence::Optional { example: "", without: "" };
 
 pub static ADMIN: Table = Table {
     title: "[admin]",
@@ -231,18 +202,13 @@ pub static LISTENER: Table = Table {
         key(
             "name",
             Kind::Name,
-            Presence::Optional {
-                example: "\"web\"",
-                without: "the address as written",
-            },
+            Presence::Optional { example: "\"web\"", without: "the address as written" },
             "What routes, logs and metrics call it.",
         ),
         key(
             "address",
             Kind::Address { off: false },
-            Presence::Required {
-                example: "\"0.0.0.0:8080\"",
-            },
+            Presence::Required { example: "\"0.0.0.0:8080\"" },
             "Where it listens: IP:port or [IPv6]:port. Port 0 takes a free port.",
         ),
         key(
@@ -254,18 +220,12 @@ pub static LISTENER: Table = Table {
         key(
             "upstream",
             Kind::Upstream { split: true },
-            Presence::Optional {
-                example: "\"api\"",
-                without: "http: what no route matches is answered with 404",
-            },
+            Presence::Optional { example: "\"api\"", without: "http: what no route matches is answered with 404" },
             "tcp: where connections go, required. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
         ),
         key(
             "connections_max",
-            Kind::Integer {
-                min: 1,
-                max: 16_777_216,
-            },
+            Kind::Integer { min: 1, max: 16_777_216 },
             Presence::Default("65_536"),
             "Open client connections, all workers together.",
         ),
@@ -277,37 +237,20 @@ pub static LISTENER: Table = Table {
         ),
         http(
             "head_max",
-            Kind::Size {
-                min: KIB,
-                max: MIB,
-                unlimited: false,
-            },
+            Kind::Size { min: KIB, max: MIB, unlimited: false },
             "\"16KiB\"",
             "Bytes of a request head: the request line and all fields.",
         ),
-        http(
-            "headers_max",
-            Kind::Integer { min: 1, max: 1_024 },
-            "100",
-            "Fields of a request head.",
-        ),
+        http("headers_max", Kind::Integer { min: 1, max: 1_024 }, "100", "Fields of a request head."),
         http(
             "target_max",
-            Kind::Size {
-                min: 64,
-                max: MIB,
-                unlimited: false,
-            },
+            Kind::Size { min: 64, max: MIB, unlimited: false },
             "\"8KiB\"",
             "Bytes of a request target; at most `head_max`.",
         ),
         http(
             "body_max",
-            Kind::Size {
-                min: 0,
-                max: u64::MAX - 1,
-                unlimited: true,
-            },
+            Kind::Size { min: 0, max: u64::MAX - 1, unlimited: true },
             "\"1GiB\"",
             "Bytes of a request body, or \"unlimited\". Bodies are streamed and never collected.",
         ),
@@ -317,24 +260,14 @@ pub static LISTENER: Table = Table {
             "\"10s\"",
             "From the first byte of a request head, or the accept, to the head's last byte.",
         ),
-        http(
-            "request_body_idle_timeout",
-            time(HOUR),
-            "\"30s\"",
-            "Silence of the client within a request body.",
-        ),
+        http("request_body_idle_timeout", time(HOUR), "\"30s\"", "Silence of the client within a request body."),
         http(
             "keep_alive_timeout",
             time(MONTH),
             "\"75s\"",
             "From the end of a response to the first byte of the next request.",
         ),
-        http(
-            "send_timeout",
-            time(HOUR),
-            "\"30s\"",
-            "How long a client may take none of what it is sent.",
-        ),
+        http("send_timeout", time(HOUR), "\"30s\"", "How long a client may take none of what it is sent."),
         http(
             "tunnel_idle_timeout",
             time(MONTH),
@@ -364,55 +297,37 @@ pub static ROUTE: Table = Table {
         key(
             "name",
             Kind::Name,
-            Presence::Optional {
-                example: "\"api\"",
-                without: "what it matches",
-            },
+            Presence::Optional { example: "\"api\"", without: "what it matches" },
             "What logs and metrics call it.",
         ),
         key(
             "listener",
             Kind::Words(Word::ListenerName),
-            Presence::Optional {
-                example: "\"web\"",
-                without: "every http listener",
-            },
+            Presence::Optional { example: "\"web\"", without: "every http listener" },
             "The listener that it belongs to, or a list of them.",
         ),
         key(
             "host",
             Kind::Words(Word::Host),
-            Presence::Optional {
-                example: "[\"api.example.com\", \"*.api.example.com\"]",
-                without: "any host",
-            },
+            Presence::Optional { example: "[\"api.example.com\", \"*.api.example.com\"]", without: "any host" },
             "\"api.example.com\", or \"*.example.com\" for every name below it; one or a list.",
         ),
         key(
             "path",
             Kind::UrlPath,
-            Presence::Optional {
-                example: "\"/v1/\"",
-                without: "any path",
-            },
+            Presence::Optional { example: "\"/v1/\"", without: "any path" },
             "A prefix by whole segments: \"/v1\" and \"/v1/\" both match /v1, /v1/ and /v1/users, never /v10.",
         ),
         key(
             "path_exact",
             Kind::UrlPath,
-            Presence::Optional {
-                example: "\"/health\"",
-                without: "see `path`",
-            },
+            Presence::Optional { example: "\"/health\"", without: "see `path`" },
             "The whole path, byte for byte. Instead of `path`.",
         ),
         key(
             "method",
             Kind::Words(Word::Method),
-            Presence::Optional {
-                example: "[\"GET\", \"HEAD\"]",
-                without: "any method",
-            },
+            Presence::Optional { example: "[\"GET\", \"HEAD\"]", without: "any method" },
             "One method or a list; methods are case-sensitive, and GET does not include HEAD.",
         ),
         key(
@@ -443,9 +358,7 @@ pub static UPSTREAM: Table = Table {
         key(
             "endpoints",
             Kind::Endpoints,
-            Presence::Required {
-                example: "[\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]",
-            },
+            Presence::Required { example: "[\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]" },
             "Addresses \"host:port\" or { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
         ),
         key(
@@ -454,12 +367,7 @@ pub static UPSTREAM: Table = Table {
             Presence::Default("\"least_request\""),
             "How an endpoint is picked: \"least_request\" takes the less busy of two drawn at random, \"round_robin\" goes round by weight, \"random\" draws by weight.",
         ),
-        key(
-            "connect_timeout",
-            time(HOUR),
-            Presence::Default("\"4s\""),
-            "For one attempt to connect to an endpoint.",
-        ),
+        key("connect_timeout", time(HOUR), Presence::Default("\"4s\""), "For one attempt to connect to an endpoint."),
         key(
             "retries",
             Kind::Integer { min: 0, max: 16 },
@@ -489,17 +397,12 @@ pub static ENDPOINT: Table = Table {
         key(
             "address",
             Kind::Address { off: false },
-            Presence::Required {
-                example: "\"10.0.0.2:9000\"",
-            },
+            Presence::Required { example: "\"10.0.0.2:9000\"" },
             "\"host:port\" or \"[v6]:port\".",
         ),
         key(
             "weight",
-            Kind::Integer {
-                min: 0,
-                max: ENDPOINT_WEIGHT_MAX,
-            },
+            Kind::Integer { min: 0, max: ENDPOINT_WEIGHT_MAX },
             Presence::Default("1"),
             "Its share of the traffic, against the weights of the others; 0 takes no new requests.",
         ),

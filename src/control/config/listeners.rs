@@ -59,11 +59,7 @@ impl Listeners {
 
     fn add(&mut self, reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>, upstreams: &Upstreams<'_>) {
         let place = reader.place_of(value);
-        let address = if reader.required("address") {
-            reader.address("address")
-        } else {
-            None
-        };
+        let address = if reader.required("address") { reader.address("address") } else { None };
         if let Some(address) = address.filter(|address| address.port() != 0) {
             self.claim_address(reader, address);
         }
@@ -79,25 +75,11 @@ impl Listeners {
             (Protocol::Tcp(tcp_settings(reader, target)), None)
         } else {
             let place = reader.value_place("upstream");
-            (
-                Protocol::Http(http_settings(reader)),
-                target.map(|target| (target, place)),
-            )
+            (Protocol::Http(http_settings(reader)), target.map(|target| (target, place)))
         };
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let settings = ListenerSettings {
-            name,
-            address,
-            connections_max: count(reader, "connections_max"),
-            protocol,
-        };
-        self.drafts.push(ListenerDraft {
-            settings,
-            place,
-            otherwise,
-            rules: Vec::new(),
-            broken,
-        });
+        let settings = ListenerSettings { name, address, connections_max: count(reader, "connections_max"), protocol };
+        self.drafts.push(ListenerDraft { settings, place, otherwise, rules: Vec::new(), broken });
     }
 
     fn claim_address(&mut self, reader: &Reader<'_, '_>, address: SocketAddr) {
@@ -125,11 +107,8 @@ impl Listeners {
             let same_port = reader.raw("name").is_none() && !name.ends_with(":0");
             // Two equal addresses are reported as such, and a listener without either as incomplete.
             if explicit || (!same_port && !name.is_empty()) {
-                let mistake = Mistake::error(
-                    format!("two listeners are named `{}`", shown(&name)),
-                    place,
-                    "again here",
-                );
+                let mistake =
+                    Mistake::error(format!("two listeners are named `{}`", shown(&name)), place, "again here");
                 reader.mistake(mistake.and(first, "first here").help("give each a `name` of its own"));
             }
         }
@@ -140,11 +119,7 @@ impl Listeners {
 fn reader_requires_upstream(reader: &Reader<'_, '_>) {
     if reader.raw("upstream").is_none() {
         let mistake = Mistake::error("`upstream` is missing", reader.place.clone(), "in this table");
-        reader.mistake(
-            mistake
-                .help("a tcp listener relays to one upstream: `upstream = \"NAME\"`")
-                .of_absence(),
-        );
+        reader.mistake(mistake.help("a tcp listener relays to one upstream: `upstream = \"NAME\"`").of_absence());
     }
 }
 
@@ -159,21 +134,14 @@ fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {
         let title = format!("`{}` has no meaning for a listener of protocol {protocol}", key.name);
         let label = format!("only with protocol = \"{wanted}\"");
         let mistake = Mistake::error(title, reader.key_place(key.name), label);
-        let says = if reader.raw("protocol").is_some() {
-            "this says so"
-        } else {
-            "http is the default of `protocol`"
-        };
+        let says = if reader.raw("protocol").is_some() { "this says so" } else { "http is the default of `protocol`" };
         reader.mistake(mistake.and(reader.value_place("protocol"), says));
     }
 }
 
 fn tcp_settings(reader: &Reader<'_, '_>, target: Option<Target>) -> TcpSettings {
     let upstream = target.unwrap_or(Target::One(UpstreamIndex(0)));
-    TcpSettings {
-        upstream,
-        idle_timeout: reader.duration("idle_timeout"),
-    }
+    TcpSettings { upstream, idle_timeout: reader.duration("idle_timeout") }
 }
 
 fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {

@@ -56,9 +56,7 @@ pub struct Loaded {
 ///
 /// With `running`, this is for a reload, which cannot change what holds for the life of the process.
 pub fn load(path: &Path, running: Option<&ProcessSettings>) -> Result<Loaded, Report> {
-    load_files(files::read(path), running, &|host, port| {
-        Ok((host, port).to_socket_addrs()?.collect())
-    })
+    load_files(files::read(path), running, &|host, port| Ok((host, port).to_socket_addrs()?.collect()))
 }
 
 /// Like [`load`], from text instead of a file. `shown_path` is what messages call it; relative paths begin at the
@@ -68,12 +66,7 @@ pub fn load_text(shown_path: &str, text: &str, resolve: Resolve<'_>) -> Result<L
 }
 
 fn load_files(files: Files, running: Option<&ProcessSettings>, resolve: Resolve<'_>) -> Result<Loaded, Report> {
-    let Files {
-        sources,
-        directories,
-        paths,
-        mistakes: found,
-    } = files;
+    let Files { sources, directories, paths, mistakes: found } = files;
     let sources = Arc::new(sources);
     let mistakes = Mistakes::default();
     let (documents, broken_lines) = files::parse(&sources, &directories);
@@ -90,11 +83,7 @@ fn load_files(files: Files, running: Option<&ProcessSettings>, resolve: Resolve<
     all.retain(|mistake| !refused || mistake.level == Level::Error || !mistake.of_absence);
     let report = Report::new(Arc::clone(&sources), all);
     match settings {
-        Some(settings) if !refused => Ok(Loaded {
-            settings,
-            warnings: report,
-            paths,
-        }),
+        Some(settings) if !refused => Ok(Loaded { settings, warnings: report, paths }),
         _ => Err(report),
     }
 }

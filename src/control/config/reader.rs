@@ -39,13 +39,7 @@ impl<'d, 'i> Reader<'d, 'i> {
         entries: &'d DeTable<'i>,
         mistakes: &'d Mistakes,
     ) -> Reader<'d, 'i> {
-        let reader = Reader {
-            spec,
-            place,
-            file,
-            entries,
-            mistakes,
-        };
+        let reader = Reader { spec, place, file, entries, mistakes };
         for key in entries.keys() {
             if !reader.knows(key.get_ref()) {
                 reader.unknown(key.get_ref(), key.span());
@@ -77,10 +71,7 @@ impl<'d, 'i> Reader<'d, 'i> {
     }
 
     pub fn place_of<T>(&self, spanned: &Spanned<T>) -> Place {
-        Place {
-            file: self.file,
-            span: spanned.span(),
-        }
+        Place { file: self.file, span: spanned.span() }
     }
 
     /// The value of a key as it stands in the file.
@@ -96,8 +87,7 @@ impl<'d, 'i> Reader<'d, 'i> {
 
     /// Where a key's value stands, or the table's header if it is absent.
     pub fn value_place(&self, name: &str) -> Place {
-        self.raw(name)
-            .map_or_else(|| self.place.clone(), |value| self.place_of(value))
+        self.raw(name).map_or_else(|| self.place.clone(), |value| self.place_of(value))
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -115,22 +105,9 @@ impl<'d, 'i> Reader<'d, 'i> {
     /// reported as such and not again as missing.
     pub fn required(&self, name: &str) -> bool {
         let present = self.raw(name).is_some();
-        if let (
-            false,
-            Some(Key {
-                presence: Presence::Required { example },
-                help,
-                ..
-            }),
-        ) = (present, self.spec(name))
-        {
+        if let (false, Some(Key { presence: Presence::Required { example }, help, .. })) = (present, self.spec(name)) {
             let missing = Mistake::error(format!("`{name}` is missing"), self.place.clone(), "in this table");
-            self.mistake(
-                missing
-                    .help(format!("for example `{name} = {example}`"))
-                    .help(*help)
-                    .of_absence(),
-            );
+            self.mistake(missing.help(format!("for example `{name} = {example}`")).help(*help).of_absence());
         }
         present
     }
@@ -156,9 +133,7 @@ impl<'d, 'i> Reader<'d, 'i> {
                 return self.wrong_type(value, "a whole number", Some(name));
             };
             let number = i128::from_str_radix(given.as_str(), given.radix()).ok();
-            let fits = number
-                .and_then(|number| u64::try_from(number).ok())
-                .filter(|n| (*min..=*max).contains(n));
+            let fits = number.and_then(|number| u64::try_from(number).ok()).filter(|n| (*min..=*max).contains(n));
             if fits.is_none() {
                 self.out_of_range(value, name, &min.to_string(), &max.to_string());
             }
@@ -208,13 +183,7 @@ impl<'d, 'i> Reader<'d, 'i> {
             return 0;
         };
         self.value(name, |value| {
-            let allowed = || {
-                words
-                    .iter()
-                    .map(|word| format!("\"{word}\""))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
+            let allowed = || words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
             let DeValue::String(given) = value.get_ref() else {
                 return self.wrong_type(value, &format!("one of {}", allowed()), Some(name));
             };
@@ -234,12 +203,7 @@ impl<'d, 'i> Reader<'d, 'i> {
 
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
         self.value(name, |value| {
-            self.text_as(
-                value,
-                name,
-                "an address such as \"127.0.0.1:8080\"",
-                values::socket_address,
-            )
+            self.text_as(value, name, "an address such as \"127.0.0.1:8080\"", values::socket_address)
         })
     }
 
@@ -251,10 +215,7 @@ impl<'d, 'i> Reader<'d, 'i> {
     /// The text of a key, read by `read`, and where it stands.
     pub fn text_with<T>(&self, name: &str, form: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<Placed<T>> {
         let value_read = self.value(name, |value| self.text_as(value, name, form, &read))?;
-        Some(Placed {
-            value: value_read,
-            place: self.value_place(name),
-        })
+        Some(Placed { value: value_read, place: self.value_place(name) })
     }
 
     /// One string or a list of strings; `None` when the key is absent and has no default.
@@ -268,10 +229,7 @@ impl<'d, 'i> Reader<'d, 'i> {
         self.value(name, |value| {
             let one = |item: &Spanned<DeValue<'_>>| {
                 let text = self.text_as(item, name, form, &read)?;
-                Some(Placed {
-                    value: text,
-                    place: self.place_of(item),
-                })
+                Some(Placed { value: text, place: self.place_of(item) })
             };
             let DeValue::Array(items) = value.get_ref() else {
                 return Some(one(value).into_iter().collect());
@@ -292,13 +250,7 @@ impl<'d, 'i> Reader<'d, 'i> {
     }
 
     fn has_default(&self, name: &str) -> bool {
-        matches!(
-            self.spec(name),
-            Some(Key {
-                presence: Presence::Default(_),
-                ..
-            })
-        )
+        matches!(self.spec(name), Some(Key { presence: Presence::Default(_), .. }))
     }
 
     /// The items of a list; a single value is refused.
@@ -362,11 +314,7 @@ impl<'d, 'i> Reader<'d, 'i> {
         if let Some(value) = self.raw(name) {
             return read(value);
         }
-        let Some(Key {
-            presence: Presence::Default(text),
-            ..
-        }) = self.spec(name)
-        else {
+        let Some(Key { presence: Presence::Default(text), .. }) = self.spec(name) else {
             return None;
         };
         // A test reads every default of the key list, so this cannot fail.
@@ -375,11 +323,8 @@ impl<'d, 'i> Reader<'d, 'i> {
 
     fn unknown(&self, name: &str, span: std::ops::Range<usize>) {
         let known = self.spec.keys.iter().map(|key| key.name);
-        let place = if self.spec.title.is_empty() {
-            "at the top".to_owned()
-        } else {
-            format!("in `{}`", self.spec.title)
-        };
+        let place =
+            if self.spec.title.is_empty() { "at the top".to_owned() } else { format!("in `{}`", self.spec.title) };
         let mistake = Mistake::error(
             format!("unknown key `{}` {place}", shown(name)),
             Place { file: self.file, span },
@@ -418,21 +363,13 @@ impl<'d, 'i> Reader<'d, 'i> {
 
     fn out_of_range(&self, value: &Spanned<DeValue<'_>>, name: &str, min: &str, max: &str) {
         let label = format!("must be {min} to {max}");
-        self.mistake(Mistake::error(
-            format!("`{name}` is out of range"),
-            self.place_of(value),
-            label,
-        ));
+        self.mistake(Mistake::error(format!("`{name}` is out of range"), self.place_of(value), label));
     }
 
     /// Reports a list that is longer than its limit.
     pub fn too_many(&self, value: &Spanned<DeValue<'_>>, name: &str, count: usize, max: usize) {
         let label = format!("{count} of them, and at most {max} are allowed");
-        self.mistake(Mistake::error(
-            format!("`{name}` is too long"),
-            self.place_of(value),
-            label,
-        ));
+        self.mistake(Mistake::error(format!("`{name}` is too long"), self.place_of(value), label));
     }
 }
 
@@ -456,9 +393,7 @@ pub fn near<'k>(given: &str, known: impl Iterator<Item = &'k str>) -> Option<Str
             .max(strsim::normalized_damerau_levenshtein(&parts(&lower), &parts(&word)))
             .max(strsim::jaro_winkler(&lower, &word) - 0.15)
     };
-    let best = known
-        .map(|word| (similarity(word), word))
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let best = known.map(|word| (similarity(word), word)).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     let one_edit = given.chars().count() >= 3 && strsim::damerau_levenshtein(given, best.1) == 1;
     (best.0 >= SIMILARITY_MIN || one_edit).then(|| format!("did you mean `{}`?", best.1))
 }

@@ -65,10 +65,7 @@ impl Mistake {
     }
 
     pub fn warning(title: impl Into<String>, place: Place, label: impl Into<String>) -> Mistake {
-        Mistake {
-            level: Level::Warning,
-            ..Mistake::error(title, place, label)
-        }
+        Mistake { level: Level::Warning, ..Mistake::error(title, place, label) }
     }
 
     /// An error that no line of a file shows.
@@ -142,10 +139,7 @@ impl Report {
     }
 
     pub fn errors(&self) -> usize {
-        self.mistakes
-            .iter()
-            .filter(|mistake| mistake.level == Level::Error)
-            .count()
+        self.mistakes.iter().filter(|mistake| mistake.level == Level::Error).count()
     }
 
     pub fn warnings(&self) -> usize {
@@ -154,21 +148,14 @@ impl Report {
 
     /// The form for people, in colours if wanted.
     pub fn render(&self, coloured: bool) -> String {
-        let renderer = if coloured {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
         let mut shown = String::new();
         for mistake in self.mistakes.iter().take(MISTAKES_SHOWN_MAX) {
             shown.push_str(&renderer.render(&self.groups(mistake)));
             shown.push_str("\n\n");
         }
         if self.mistakes.len() > MISTAKES_SHOWN_MAX {
-            shown.push_str(&format!(
-                "... and {} more\n\n",
-                self.mistakes.len() - MISTAKES_SHOWN_MAX
-            ));
+            shown.push_str(&format!("... and {} more\n\n", self.mistakes.len() - MISTAKES_SHOWN_MAX));
         }
         shown
     }
@@ -190,11 +177,7 @@ impl Report {
             let Some(source) = self.sources.get(file) else { continue };
             let mut snippet = Snippet::source(&source.text).path(&source.path);
             for (index, (place, label)) in places.clone().enumerate().filter(|(_, (place, _))| place.file == file) {
-                let kind = if index == 0 {
-                    AnnotationKind::Primary
-                } else {
-                    AnnotationKind::Context
-                };
+                let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
                 snippet = snippet.annotation(kind.span(within(&source.text, &place.span)).label(label.as_str()));
             }
             group = group.element(snippet);
@@ -208,11 +191,7 @@ impl Report {
     /// The form for programs: `{"ok", "errors": [...], "warnings": [...]}`, each mistake with its places.
     pub fn to_json(&self) -> serde_json::Value {
         let of = |level: Level| -> Vec<MistakeJson<'_>> {
-            self.mistakes
-                .iter()
-                .filter(|m| m.level == level)
-                .map(|m| self.mistake_json(m))
-                .collect()
+            self.mistakes.iter().filter(|m| m.level == level).map(|m| self.mistake_json(m)).collect()
         };
         serde_json::json!({ "ok": !self.has_errors(), "errors": of(Level::Error), "warnings": of(Level::Warning) })
     }
@@ -221,11 +200,7 @@ impl Report {
         MistakeJson {
             message: &mistake.title,
             place: mistake.place.as_ref().and_then(|place| self.place_json(place)),
-            others: mistake
-                .others
-                .iter()
-                .filter_map(|place| self.place_json(place))
-                .collect(),
+            others: mistake.others.iter().filter_map(|place| self.place_json(place)).collect(),
             help: &mistake.helps,
         }
     }

@@ -33,11 +33,7 @@ pub fn build(rules: &[&Rule], mistakes: &Mistakes) -> Router {
 }
 
 fn tie(first: &Rule, second: &Rule) -> Mistake {
-    Mistake::error(
-        "two routes match the same requests",
-        second.place.clone(),
-        "this route ties with another",
-    )
-    .and(first.place.clone(), "it matches the same host, path and method")
-    .help("make one of them more specific, by host, path or method, or remove one")
+    Mistake::error("two routes match the same requests", second.place.clone(), "this route ties with another")
+        .and(first.place.clone(), "it matches the same host, path and method")
+        .help("make one of them more specific, by host, path or method, or remove one")
 }

@@ -64,23 +64,10 @@ impl Routes {
         let hosts = unique(reader, "host", reader.words("host", values::route_host));
         let methods = unique(reader, "method", reader.words("method", values::method));
         let path = read_path(reader);
-        let target = if reader.required("upstream") {
-            upstreams.target(reader, "upstream")
-        } else {
-            None
-        };
-        let rule = Rule {
-            route: index,
-            place: reader.place.clone(),
-            hosts,
-            path,
-            methods,
-        };
+        let target = if reader.required("upstream") { upstreams.target(reader, "upstream") } else { None };
+        let rule = Rule { route: index, place: reader.place.clone(), hosts, path, methods };
         let name = self.name(reader, &rule, chosen.as_deref(), index);
-        let (head, body) = (
-            reader.duration("timeout"),
-            reader.duration("response_body_idle_timeout"),
-        );
+        let (head, body) = (reader.duration("timeout"), reader.duration("response_body_idle_timeout"));
         self.settings.push(RouteSettings {
             name,
             target: target.unwrap_or(Target::One(UpstreamIndex(0))),
@@ -106,18 +93,10 @@ impl Routes {
             }
             return given.value;
         }
-        let names: Vec<&str> = listeners
-            .unwrap_or_default()
-            .iter()
-            .map(|name| name.value.as_str())
-            .collect();
+        let names: Vec<&str> = listeners.unwrap_or_default().iter().map(|name| name.value.as_str()).collect();
         let matched = describe(&names, rule);
         let taken = self.names.take(&matched, index, &reader.place).is_err();
-        if taken {
-            format!("{matched} #{}", index + 1)
-        } else {
-            matched
-        }
+        if taken { format!("{matched} #{}", index + 1) } else { matched }
     }
 
     /// The routes that listeners bring along by an `upstream` of their own.
@@ -139,13 +118,7 @@ impl Routes {
                 response_body_idle_timeout: defaults.duration("response_body_idle_timeout"),
             });
             let (hosts, methods) = (Vec::new(), Vec::new());
-            self.rules.push(Rule {
-                route: index,
-                place,
-                hosts,
-                path: RulePath::Prefix(String::new()),
-                methods,
-            });
+            self.rules.push(Rule { route: index, place, hosts, path: RulePath::Prefix(String::new()), methods });
         }
     }
 }
@@ -179,12 +152,7 @@ fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listener
     for name in chosen {
         let Some(index) = listeners.names.get(&name.value) else {
             let known = listeners.names.sorted();
-            reader.mistake(unknown_name(
-                "listener",
-                &name.value,
-                name.place.clone(),
-                known.into_iter(),
-            ));
+            reader.mistake(unknown_name("listener", &name.value, name.place.clone(), known.into_iter()));
             continue;
         };
         let Some(draft) = listeners.drafts.get(index) else {
@@ -209,19 +177,10 @@ fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listener
 fn http_listeners(reader: &Reader<'_, '_>, listeners: &Listeners) -> Vec<usize> {
     let http =
         |(_, draft): &(usize, &super::listeners::ListenerDraft)| matches!(draft.settings.protocol, Protocol::Http(_));
-    let found: Vec<usize> = listeners
-        .drafts
-        .iter()
-        .enumerate()
-        .filter(http)
-        .map(|(index, _)| index)
-        .collect();
+    let found: Vec<usize> = listeners.drafts.iter().enumerate().filter(http).map(|(index, _)| index).collect();
     if found.is_empty() && !listeners.drafts.is_empty() {
-        let mistake = Mistake::error(
-            "this route belongs to no listener",
-            reader.place.clone(),
-            "no listener speaks http",
-        );
+        let mistake =
+            Mistake::error("this route belongs to no listener", reader.place.clone(), "no listener speaks http");
         reader.mistake(mistake.of_absence());
     }
     found

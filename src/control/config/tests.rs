@@ -8,10 +8,7 @@ use std::net::SocketAddr;
 fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
     match host {
         "a.example" | "localhost" => Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))]),
-        "b.example" => Ok(vec![
-            SocketAddr::from(([10, 0, 0, 3], port)),
-            SocketAddr::from(([10, 0, 0, 2], port)),
-        ]),
+        "b.example" => Ok(vec![SocketAddr::from(([10, 0, 0, 3], port)), SocketAddr::from(([10, 0, 0, 2], port))]),
         _ => Err(std::io::Error::other("Name or service not known")),
     }
 }
@@ -33,11 +30,7 @@ fn titles(text: &str) -> String {
         Ok(loaded) => loaded.warnings,
         Err(report) => report,
     };
-    report
-        .mistakes()
-        .iter()
-        .map(|mistake| format!("{}\n", mistake.title))
-        .collect()
+    report.mistakes().iter().map(|mistake| format!("{}\n", mistake.title)).collect()
 }
 
 const SMALLEST: &str = include_str!("golden/smallest.toml");
@@ -71,12 +64,7 @@ fn golden(path: &Path, actual: &str) {
         return;
     }
     let expected = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(
-        expected,
-        actual,
-        "{} is not current; UPDATE_GOLDEN=1 rewrites it",
-        path.display()
-    );
+    assert_eq!(expected, actual, "{} is not current; UPDATE_GOLDEN=1 rewrites it", path.display());
 }
 
 #[test]
@@ -84,17 +72,8 @@ fn the_smallest_file_is_enough_and_safe() {
     let settings = settings_of(SMALLEST);
     assert_eq!(settings.process.admin, Some(SocketAddr::from(([127, 0, 0, 1], 9_900))));
     assert_eq!(settings.process.access_log, None);
-    assert_eq!(
-        (
-            settings.listeners.len(),
-            settings.routes.len(),
-            settings.upstreams.len()
-        ),
-        (1, 1, 1)
-    );
-    let crate::snapshot::Protocol::Http(http) = &settings.listeners[0].protocol else {
-        panic!("http is the default")
-    };
+    assert_eq!((settings.listeners.len(), settings.routes.len(), settings.upstreams.len()), (1, 1, 1));
+    let crate::snapshot::Protocol::Http(http) = &settings.listeners[0].protocol else { panic!("http is the default") };
     assert!(http.trusted.is_empty());
     assert!(http.target_max <= http.head_max && http.body_max < u64::MAX);
     assert!(!http.request_head_timeout.is_zero() && !http.send_timeout.is_zero());
@@ -104,10 +83,7 @@ fn the_smallest_file_is_enough_and_safe() {
 fn a_snapshot_keeps_what_belongs_to_identities() {
     let mut registry = crate::upstream::Registry::new(2);
     let first = compile(settings_of(SMALLEST), &mut registry, 1);
-    let more = SMALLEST.replace(
-        "[\"127.0.0.1:3000\"]",
-        "[\"127.0.0.1:3001\", \"127.0.0.1:3000\"]\nretries = 7",
-    );
+    let more = SMALLEST.replace("[\"127.0.0.1:3000\"]", "[\"127.0.0.1:3001\", \"127.0.0.1:3000\"]\nretries = 7");
     let second = compile(settings_of(&more), &mut registry, 2);
     let (old, new) = (&first.upstreams[0], &second.upstreams[0]);
     assert!(Arc::ptr_eq(&old.identity, &new.identity));
@@ -131,39 +107,25 @@ fn a_reload_cannot_change_what_holds_for_the_process() {
 }
 
 fn golden_path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/control/config/golden")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/config/golden").join(name)
 }
 
 #[test]
 fn limits_hold_at_n_and_not_above() {
     let endpoints = |count: usize| {
-        let list: Vec<_> = (0..count)
-            .map(|n| format!("\"10.{}.{}.1:80\"", n / 256, n % 256))
-            .collect();
+        let list: Vec<_> = (0..count).map(|n| format!("\"10.{}.{}.1:80\"", n / 256, n % 256)).collect();
         SMALLEST.replace("\"127.0.0.1:3000\"", &list.join(", "))
     };
     assert_eq!(titles(&endpoints(keys::ENDPOINTS_MAX)), "");
-    assert_eq!(
-        titles(&endpoints(keys::ENDPOINTS_MAX + 1)),
-        "more than 4096 endpoints in one upstream\n"
-    );
+    assert_eq!(titles(&endpoints(keys::ENDPOINTS_MAX + 1)), "more than 4096 endpoints in one upstream\n");
     let listeners = |count: usize| {
         let one = |n| format!("[[listener]]\naddress = \"127.0.0.1:{}\"\nupstream = \"app\"\n", n + 1);
         (0..count).map(one).collect::<String>() + "[upstream.app]\nendpoints = [\"127.0.0.1:3000\"]"
     };
     assert_eq!(titles(&listeners(keys::LISTENERS_MAX)), "");
-    assert_eq!(
-        titles(&listeners(keys::LISTENERS_MAX + 1)),
-        "more than 1024 listeners\n"
-    );
-    let name = |bytes: usize| {
-        SMALLEST.replace(
-            "[[listener]]",
-            &format!("[[listener]]\nname = \"{}\"", "n".repeat(bytes)),
-        )
-    };
+    assert_eq!(titles(&listeners(keys::LISTENERS_MAX + 1)), "more than 1024 listeners\n");
+    let name =
+        |bytes: usize| SMALLEST.replace("[[listener]]", &format!("[[listener]]\nname = \"{}\"", "n".repeat(bytes)));
     assert_eq!(titles(&name(keys::NAME_BYTES_MAX)), "");
     assert!(titles(&name(keys::NAME_BYTES_MAX + 1)).contains("cannot be read as `name`"));
     let workers = |count: &str| format!("workers = {count}\n{SMALLEST}");
@@ -184,22 +146,11 @@ fn more_mistakes_than_anyone_reads_are_counted() {
 /// Every key of every table, set to `value`.
 fn every_key_set_to(value: &str) -> String {
     let mut text = String::new();
-    let tables = [
-        &keys::TOP,
-        &keys::ADMIN,
-        &keys::ACCESS_LOG,
-        &keys::LISTENER,
-        &keys::ROUTE,
-        &keys::UPSTREAM,
-    ];
+    let tables = [&keys::TOP, &keys::ADMIN, &keys::ACCESS_LOG, &keys::LISTENER, &keys::ROUTE, &keys::UPSTREAM];
     for table in tables {
         text.push_str(&table.title.replace("NAME", "app"));
         text.push('\n');
-        for key in table
-            .keys
-            .iter()
-            .filter(|key| !matches!(key.kind, keys::Kind::OneTable(_)))
-        {
+        for key in table.keys.iter().filter(|key| !matches!(key.kind, keys::Kind::OneTable(_))) {
             if !matches!(key.kind, keys::Kind::Tables(_) | keys::Kind::NamedTables(_)) {
                 text.push_str(&format!("{} = {value}\n", key.name));
             }
@@ -212,20 +163,9 @@ fn every_key_set_to(value: &str) -> String {
 fn every_field_blank_huge_or_of_another_type_is_an_error_and_no_panic() {
     let huge = format!("\"{}\"", "9".repeat(5_000));
     let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
-    for value in [
-        "\"\"",
-        "[]",
-        "{}",
-        "-1",
-        "9223372036854775807",
-        "1e300",
-        "nan",
-        "1979-05-27",
-        "[[]]",
-        "[{}]",
-        &huge,
-        &deep,
-    ] {
+    for value in
+        ["\"\"", "[]", "{}", "-1", "9223372036854775807", "1e300", "nan", "1979-05-27", "[[]]", "[{}]", &huge, &deep]
+    {
         let report = check_text(&every_key_set_to(value)).expect_err(&value[..value.len().min(40)]);
         assert!(report.errors() > 5);
         let _ = (report.to_string(), report.render(true), report.to_json());

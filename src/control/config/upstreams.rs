@@ -35,10 +35,7 @@ impl<'d> Upstreams<'d> {
             used: RefCell::new(Vec::new()),
             mistakes,
         };
-        let mut resolver = Resolver {
-            resolve,
-            known: HashMap::new(),
-        };
+        let mut resolver = Resolver { resolve, known: HashMap::new() };
         for top in tops {
             for (key, value) in top.named("upstream", "a table of tables: [upstream.NAME]") {
                 let place = top.place_of(key);
@@ -61,17 +58,11 @@ impl<'d> Upstreams<'d> {
             return self.mistakes.push(Mistake::error(title, place, "this one is too many"));
         }
         if let Err(why) = values::name(name) {
-            self.mistakes.push(Mistake::error(
-                format!("`{}` cannot be a name", shown(name)),
-                place.clone(),
-                why,
-            ));
+            self.mistakes.push(Mistake::error(format!("`{}` cannot be a name", shown(name)), place.clone(), why));
         }
         if let Err(first) = self.names.take(name, self.settings.len(), &place) {
             let title = format!("upstream `{}` is defined twice", shown(name));
-            return self
-                .mistakes
-                .push(Mistake::error(title, place, "again here").and(first, "first here"));
+            return self.mistakes.push(Mistake::error(title, place, "again here").and(first, "first here"));
         }
         let reader = top.inner(&keys::UPSTREAM, value).map(|mut reader| {
             reader.place = place.clone();
@@ -92,11 +83,7 @@ impl<'d> Upstreams<'d> {
         match value.get_ref() {
             DeValue::String(name) => self.index(name, reader.place_of(value)).map(Target::One),
             DeValue::Table(_) => self.split(reader, key, value),
-            _ => reader.wrong_type(
-                value,
-                "the name of an upstream, or a table of names and weights",
-                Some(key),
-            ),
+            _ => reader.wrong_type(value, "the name of an upstream, or a table of names and weights", Some(key)),
         }
     }
 
@@ -130,8 +117,7 @@ impl<'d> Upstreams<'d> {
     fn index(&self, name: &str, place: Place) -> Option<UpstreamIndex> {
         let Some(index) = self.names.get(name) else {
             let known = self.names.sorted();
-            self.mistakes
-                .push(unknown_name("upstream", name, place, known.into_iter()));
+            self.mistakes.push(unknown_name("upstream", name, place, known.into_iter()));
             return None;
         };
         if let Some(used) = self.used.borrow_mut().get_mut(index) {
@@ -161,11 +147,7 @@ fn split_weight(reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option
     let fits = weight.filter(|weight| u64::from(*weight) <= keys::ENDPOINT_WEIGHT_MAX);
     if fits.is_none() {
         let label = format!("must be 0 to {}", keys::ENDPOINT_WEIGHT_MAX);
-        reader.mistake(Mistake::error(
-            "this weight is out of range",
-            reader.place_of(value),
-            label,
-        ));
+        reader.mistake(Mistake::error("this weight is out of range", reader.place_of(value), label));
     }
     fits
 }
@@ -215,11 +197,7 @@ fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(
         };
         if let Some(first) = seen.insert(address.value.clone(), address.place.clone()) {
             let mistake = Mistake::error("this endpoint is listed twice", address.place, "again here");
-            reader.mistake(
-                mistake
-                    .and(first, "first here")
-                    .help("to send it more, give it a weight"),
-            );
+            reader.mistake(mistake.and(first, "first here").help("to send it more, give it a weight"));
             continue;
         }
         for resolved in resolver.resolve(reader, &address) {
@@ -249,11 +227,8 @@ fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[(SocketAddr,
         reader.mistake(Mistake::error(title, place(), format!("these are {}", endpoints.len())));
     }
     if !endpoints.is_empty() && endpoints.iter().all(|(_, weight)| *weight == 0) {
-        let mistake = Mistake::error(
-            "every endpoint of this upstream has weight 0",
-            place(),
-            "nothing is left to send to",
-        );
+        let mistake =
+            Mistake::error("every endpoint of this upstream has weight 0", place(), "nothing is left to send to");
         reader.mistake(mistake.help("an upstream needs at least one endpoint of weight 1 or more"));
     }
 }
@@ -268,19 +243,11 @@ fn read_endpoint(reader: &Reader<'_, '_>, item: &Spanned<DeValue<'_>>) -> Option
             if !inner.required("address") {
                 return None;
             }
-            inner
-                .text_with("address", FORM, values::endpoint_address)
-                .map(|address| (address, weight))
+            inner.text_with("address", FORM, values::endpoint_address).map(|address| (address, weight))
         }
         DeValue::String(_) => {
             let address = reader.text_as(item, "endpoints", FORM, values::endpoint_address)?;
-            Some((
-                Placed {
-                    value: address,
-                    place: reader.place_of(item),
-                },
-                1,
-            ))
+            Some((Placed { value: address, place: reader.place_of(item) }, 1))
         }
         _ => reader.wrong_type(item, "an address \"host:port\", or a table { address, weight }", None),
     }
@@ -302,11 +269,7 @@ impl Resolver<'_> {
             let mut found = (self.resolve)(host, port).map_err(|error| error.to_string())?;
             found.sort_unstable();
             found.dedup();
-            if found.is_empty() {
-                Err("the name has no address".to_owned())
-            } else {
-                Ok(found)
-            }
+            if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
         });
         match found {
             Ok(found) => found.clone(),

@@ -7,20 +7,8 @@ use super::keys::NAME_BYTES_MAX;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-const SIZE_UNITS: [(&str, u64); 5] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// `"500ms"`, `"5s"`, `"1m30s"`: whole numbers with a unit each, the largest unit first.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -40,11 +28,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         millis = millis.checked_add(part).ok_or("this duration is too long to count")?;
         (rest, unit_below) = (after, factor);
     }
-    if text.is_empty() {
-        Err(form())
-    } else {
-        Ok(Duration::from_millis(millis))
-    }
+    if text.is_empty() { Err(form()) } else { Ok(Duration::from_millis(millis)) }
 }
 
 /// `"16KiB"`, `"512B"`: a whole number and a binary unit.
@@ -54,9 +38,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     let Some(&(_, factor)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err(unknown_unit(unit, &["B", "KiB", "MiB", "GiB", "TiB"], form));
     };
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| "this size is too large to count".to_owned())
+    number.checked_mul(factor).ok_or_else(|| "this size is too large to count".to_owned())
 }
 
 fn split_number(text: &str) -> Option<(u64, &str)> {
@@ -126,11 +108,7 @@ pub enum EndpointAddress {
 pub fn endpoint_address(text: &str) -> Result<EndpointAddress, String> {
     let no_port = || Err("port 0 is nothing that one can connect to".to_owned());
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return if address.port() == 0 {
-            no_port()
-        } else {
-            Ok(EndpointAddress::Literal(address))
-        };
+        return if address.port() == 0 { no_port() } else { Ok(EndpointAddress::Literal(address)) };
     }
     let (host, port) = host_and_port(text)?;
     if port == 0 {
@@ -145,10 +123,7 @@ fn host_and_port(text: &str) -> Result<(&str, u16), String> {
         return Err(format!("unix sockets are not supported; {form}"));
     }
     if let Some((scheme, _)) = text.split_once("://") {
-        return Err(format!(
-            "an address has no scheme: leave out `{}://`; {form}",
-            shown(scheme)
-        ));
+        return Err(format!("an address has no scheme: leave out `{}://`; {form}", shown(scheme)));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         return Err(format!("the port is missing; {form}"));
@@ -196,9 +171,7 @@ pub fn route_host(text: &str) -> Result<String, String> {
     }
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         let parsed: Result<std::net::Ipv6Addr, _> = inner.parse();
-        return parsed
-            .map(|ip| format!("[{ip}]"))
-            .map_err(|_| format!("`{}` is not an IPv6 address", shown(inner)));
+        return parsed.map(|ip| format!("[{ip}]")).map_err(|_| format!("`{}` is not an IPv6 address", shown(inner)));
     }
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
         return Err(format!("an IPv6 address is written in brackets: \"[{text}]\""));
@@ -224,10 +197,7 @@ pub fn network(text: &str) -> Result<ipnet::IpNet, String> {
         .parse()
         .map_err(|_| "a network is an IP address, or one with a prefix length: \"10.0.0.0/8\"".to_owned())?;
     if parsed.trunc() != parsed {
-        return Err(format!(
-            "this address is inside the network \"{}\"; write the network itself",
-            parsed.trunc()
-        ));
+        return Err(format!("this address is inside the network \"{}\"; write the network itself", parsed.trunc()));
     }
     Ok(parsed)
 }
@@ -238,13 +208,8 @@ pub fn method(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 32 || !text.bytes().all(token) {
         return Err("a method is a word such as GET, POST or PURGE".to_owned());
     }
-    const KNOWN: [&str; 9] = [
-        "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
-    ];
-    if let Some(known) = KNOWN
-        .iter()
-        .find(|known| known.eq_ignore_ascii_case(text) && **known != text)
-    {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    if let Some(known) = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(text) && **known != text) {
         return Err(format!("methods are case-sensitive: write \"{known}\""));
     }
     if text == "CONNECT" {
@@ -264,21 +229,11 @@ pub fn url_path(text: &str) -> Result<String, String> {
     if text.contains('*') {
         return Err("a path has no wildcards: `path` is a prefix already, by whole segments".to_owned());
     }
-    if let Some(c) = text
-        .chars()
-        .find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`{|}".contains(*c))
-    {
-        return Err(format!(
-            "`{}` cannot be in a path; write it percent-encoded",
-            c.escape_debug()
-        ));
+    if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`{|}".contains(*c)) {
+        return Err(format!("`{}` cannot be in a path; write it percent-encoded", c.escape_debug()));
     }
     let inner = text.strip_suffix('/').unwrap_or(text);
-    if inner
-        .split('/')
-        .skip(1)
-        .any(|segment| segment.is_empty() || segment == "." || segment == "..")
-    {
+    if inner.split('/').skip(1).any(|segment| segment.is_empty() || segment == "." || segment == "..") {
         return Err("a path has no empty, `.` or `..` segments".to_owned());
     }
     Ok(text.to_owned())
@@ -288,9 +243,7 @@ pub fn url_path(text: &str) -> Result<String, String> {
 pub fn name(text: &str) -> Result<String, String> {
     let fine = |c: char| !c.is_control() && !c.is_whitespace() && !"\"'`\\{}".contains(c);
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.chars().all(fine) {
-        return Err(format!(
-            "a name has 1 to {NAME_BYTES_MAX} bytes and no spaces, quotes, backslashes or braces"
-        ));
+        return Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes and no spaces, quotes, backslashes or braces"));
     }
     Ok(text.to_owned())
 }
@@ -327,19 +280,9 @@ mod tests {
         ok("1m30s", 90_000);
         ok("1d2h3m4s5ms", 93_784_005);
         ok("0s", 0);
-        for bad in [
-            "",
-            "5",
-            "s",
-            "5x",
-            "-5s",
-            "5 s",
-            "1s1m",
-            "1s1s",
-            "1.5s",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
+        for bad in
+            ["", "5", "s", "5x", "-5s", "5 s", "1s1m", "1s1s", "1.5s", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
@@ -373,10 +316,7 @@ mod tests {
         ] {
             assert!(socket_address(bad).is_err(), "{bad}");
         }
-        let named = EndpointAddress::Named {
-            host: "a.example".to_owned(),
-            port: 80,
-        };
+        let named = EndpointAddress::Named { host: "a.example".to_owned(), port: 80 };
         assert_eq!(endpoint_address("A.example:80"), Ok(named));
         for bad in ["1.2.3.4:0", "a:0", "a b:80", ":80", "a:+80"] {
             assert!(endpoint_address(bad).is_err(), "{bad}");

@@ -583,8 +583,8 @@ impl Uring {
         loop {
             let slot = &mut self.listeners[id.0 as usize];
             match slot.accepted.pop_front() {
-                Some(Ok(fd)) => match socket::peer_address(fd) {
-                    Ok(peer) => return Poll::Ready(Ok((StreamId(self.add_stream(fd)), peer))),
+                Some(Ok(fd)) => match socket::remote_address(fd) {
+                    Ok(client) => return Poll::Ready(Ok((StreamId(self.add_stream(fd)), client))),
                     // The client is gone already.
                     Err(_) => self.close_fd(fd),
                 },
