@@ -1,0 +1,156 @@
+//! The path and method part of the rules: one trie of path segments for each host rule, all in one arena. Used by
+//! [`super::Router`] alone.
+//!
+//! A walk goes down one child per segment and stops where the rules end, so a path of thousands of segments costs no more
+//! than the longest rule. Children are looked up by a keyed hash.
+
+use super::{Conflict, MethodIndex, PathMatch};
+use std::collections::HashMap;
+use std::fmt;
+
+/// The node where a trie begins.
+pub(super) type Root = u32;
+
+/// The tries of all hosts.
+#[derive(Default)]
+pub(super) struct Paths {
+    nodes: Vec<Node>,
+}
+
+#[derive(Default)]
+struct Node {
+    children: HashMap<Box<[u8]>, u32>,
+    prefix: Option<Box<Entry>>,
+    exact: Option<Box<Entry>>,
+}
+
+/// The routes of one host rule and one path rule.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// Sorted by nothing: there are few. `routes` has the route of each.
+    methods: Vec<MethodIndex>,
+    routes: Vec<u32>,
+    /// The route that names no method.
+    any: Option<u32>,
+}
+
+impl Entry {
+    pub fn add(&mut self, methods: &[MethodIndex], route: u32) -> Result<(), Conflict> {
+        if methods.is_empty() {
+            return match self.any {
+                Some(first) if first != route => Err(Conflict { first }),
+                _ => {
+                    self.any = Some(route);
+                    Ok(())
+                }
+            };
+        }
+        for method in methods {
+            match self.named(*method) {
+                // The route names the method, or the host, twice.
+                Some(first) if first == route => {}
+                Some(first) => return Err(Conflict { first }),
+                None => {
+                    self.methods.push(*method);
+                    self.routes.push(route);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The route for a method: one that names it, else the one that names none.
+    #[inline]
+    pub fn find(&self, method: MethodIndex) -> Option<u32> {
+        if self.methods.is_empty() {
+            return self.any;
+        }
+        self.named(method).or(self.any)
+    }
+
+    pub fn methods(&self) -> &[MethodIndex] {
+        &self.methods
+    }
+
+    fn named(&self, method: MethodIndex) -> Option<u32> {
+        let at = self.methods.iter().position(|named| *named == method)?;
+        self.routes.get(at).copied()
+    }
+}
+
+impl Paths {
+    pub fn add_root(&mut self) -> Root {
+        self.nodes.push(Node::default());
+        self.nodes.len() as u32 - 1
+    }
+
+    /// The entry for a path rule under `root`, made if it is new.
+    pub fn entry(&mut self, root: Root, path: PathMatch<'_>) -> &mut Entry {
+        let (PathMatch::Exact(text) | PathMatch::Prefix(text)) = path;
+        // The slash at the end of a prefix means nothing; `/` is the prefix of no segment.
+        let text = match path {
+            PathMatch::Exact(_) => Some(text),
+            PathMatch::Prefix(_) => Some(text.strip_suffix('/').unwrap_or(text)).filter(|text| !text.is_empty()),
+        };
+        let segments = text.map(|text| text.strip_prefix('/').unwrap_or(text).split('/'));
+        let mut at = root;
+        for segment in segments.into_iter().flatten() {
+            at = self.child(at, segment);
+        }
+        let node = &mut self.nodes[at as usize];
+        match path {
+            PathMatch::Exact(_) => node.exact.get_or_insert_default(),
+            PathMatch::Prefix(_) => node.prefix.get_or_insert_default(),
+        }
+    }
+
+    fn child(&mut self, at: u32, segment: &str) -> u32 {
+        let next = self.nodes.len() as u32;
+        let child = *self.nodes[at as usize]
+            .children
+            .entry(segment.as_bytes().into())
+            .or_insert(next);
+        if child == next {
+            self.nodes.push(Node::default());
+        }
+        child
+    }
+
+    /// Shows every entry that matches `path`, the least specific first.
+    #[inline]
+    pub fn walk<'a>(&'a self, root: Root, path: &[u8], mut show: impl FnMut(&'a Entry)) {
+        let Some(mut node) = self.nodes.get(root as usize) else {
+            return;
+        };
+        let Some(mut rest) = path.strip_prefix(b"/") else {
+            // The asterisk form, or no path at all.
+            node.prefix.iter().for_each(|entry| show(entry));
+            return;
+        };
+        loop {
+            if let Some(entry) = &node.prefix {
+                show(entry);
+            }
+            if node.children.is_empty() {
+                return;
+            }
+            let end = memchr::memchr(b'/', rest);
+            let segment = &rest[..end.unwrap_or(rest.len())];
+            let Some(child) = node.children.get(segment) else {
+                return;
+            };
+            node = &self.nodes[*child as usize];
+            let Some(end) = end else { break };
+            rest = &rest[end + 1..];
+        }
+        for entry in node.prefix.iter().chain(&node.exact) {
+            show(entry);
+        }
+    }
+}
+
+impl fmt::Debug for Paths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} path nodes", self.nodes.len())
+    }
+}
