@@ -52,25 +52,17 @@ pub fn write_block(level: Level, text: fmt::Arguments, block: &str) {
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        let place = panic
-            .location()
-            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let payload = panic.payload();
         let owned = payload.downcast_ref::<String>().map(String::as_str);
-        let text = owned
-            .or(payload.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
+        let text = owned.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let backtrace = Backtrace::capture();
         let below = match backtrace.status() {
             BacktraceStatus::Captured => backtrace.to_string(),
             _ => String::new(),
         };
         let name = thread.name().unwrap_or("without a name");
-        write_block(
-            Level::Error,
-            format_args!("bug: thread {name} panicked at {place}: {text}"),
-            &below,
-        );
+        write_block(Level::Error, format_args!("bug: thread {name} panicked at {place}: {text}"), &below);
     }));
 }
 

@@ -206,16 +206,8 @@ async fn web_pages_and_wrong_methods_are_refused() {
 fn the_guide_explains_every_reason() {
     let mut list = String::from("| reason | status | meaning |\n|---|---|---|\n");
     for verdict in Failure::ALL.iter().map(|failure| failure.verdict()) {
-        let status = if verdict.status == 0 {
-            "–".into()
-        } else {
-            verdict.status.to_string()
-        };
-        let text = if verdict.text.is_empty() {
-            "The client went away or stopped reading."
-        } else {
-            verdict.text
-        };
+        let status = if verdict.status == 0 { "–".into() } else { verdict.status.to_string() };
+        let text = if verdict.text.is_empty() { "The client went away or stopped reading." } else { verdict.text };
         list.push_str(&format!("| `{}` | {status} | {text} |\n", verdict.name));
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");

@@ -1,7 +1,7 @@
 //! What a record of the access log holds and how it becomes a line. `docs/observability.md` explains the same fields to
 //! users: a change here is a change there.
 
-use super::json::Object;
+use super::json::{Object, key};
 use crate::base::Instant;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -93,35 +93,34 @@ pub struct TcpRecord<'a> {
 impl HttpRecord<'_> {
     /// `time` is `started` in microseconds since 1970-01-01 UTC.
     pub(super) fn encode(&self, line: &mut Vec<u8>, time: u64, worker: usize) {
-        let mut object = Object::new(line);
-        object.time("time", time);
-        object.text("listener", self.listener.as_bytes(), NAME_BYTES_MAX);
-        name(&mut object, "route", self.route);
-        name(&mut object, "upstream", self.upstream);
+        let mut object = Object::new(line, time);
+        object.text(key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
+        name(&mut object, key!("route"), self.route);
+        name(&mut object, key!("upstream"), self.upstream);
         if let Some(endpoint) = self.endpoint {
-            object.address("endpoint", endpoint);
+            object.address(key!("endpoint"), endpoint);
         }
-        object.address("client", self.client);
-        object.text("method", self.method, METHOD_BYTES_MAX);
-        object.text("host", self.host, HOST_BYTES_MAX);
-        object.text("path", self.path, PATH_BYTES_MAX);
-        object.text("protocol", self.protocol.as_bytes(), NAME_BYTES_MAX);
-        object.number("status", u64::from(self.status));
-        object.number("bytes_received", self.bytes_received);
-        object.number("bytes_sent", self.bytes_sent);
-        duration(&mut object, "request_head_us", self.phases.request_head);
-        duration(&mut object, "connect_us", self.phases.connect);
-        duration(&mut object, "upstream_head_us", self.phases.upstream_head);
-        duration(&mut object, "response_us", self.phases.response);
-        duration(&mut object, "total_us", Some(self.phases.total));
-        object.number("attempts", u64::from(self.attempts));
-        object.flag("connection_reused", self.connection_reused);
-        name(&mut object, "reason", self.reason);
+        object.address(key!("client"), self.client);
+        object.text(key!("method"), self.method, METHOD_BYTES_MAX);
+        object.text(key!("host"), self.host, HOST_BYTES_MAX);
+        object.text(key!("path"), self.path, PATH_BYTES_MAX);
+        object.text(key!("protocol"), self.protocol.as_bytes(), NAME_BYTES_MAX);
+        object.number(key!("status"), u64::from(self.status));
+        object.number(key!("bytes_received"), self.bytes_received);
+        object.number(key!("bytes_sent"), self.bytes_sent);
+        duration(&mut object, key!("request_head_us"), self.phases.request_head);
+        duration(&mut object, key!("connect_us"), self.phases.connect);
+        duration(&mut object, key!("upstream_head_us"), self.phases.upstream_head);
+        duration(&mut object, key!("response_us"), self.phases.response);
+        duration(&mut object, key!("total_us"), Some(self.phases.total));
+        object.number(key!("attempts"), u64::from(self.attempts));
+        object.flag(key!("connection_reused"), self.connection_reused);
+        name(&mut object, key!("reason"), self.reason);
         if let Some(request_id) = self.request_id {
-            object.text("request_id", request_id, REQUEST_ID_BYTES_MAX);
+            object.text(key!("request_id"), request_id, REQUEST_ID_BYTES_MAX);
         }
-        object.number("worker", worker as u64);
-        object.number("generation", self.generation);
+        object.number(key!("worker"), worker as u64);
+        object.number(key!("generation"), self.generation);
         object.end_line();
     }
 }
@@ -129,34 +128,35 @@ impl HttpRecord<'_> {
 impl TcpRecord<'_> {
     /// `time` is `started` in microseconds since 1970-01-01 UTC.
     pub(super) fn encode(&self, line: &mut Vec<u8>, time: u64, worker: usize) {
-        let mut object = Object::new(line);
-        object.time("time", time);
-        object.text("listener", self.listener.as_bytes(), NAME_BYTES_MAX);
-        name(&mut object, "upstream", self.upstream);
+        let mut object = Object::new(line, time);
+        object.text(key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
+        name(&mut object, key!("upstream"), self.upstream);
         if let Some(endpoint) = self.endpoint {
-            object.address("endpoint", endpoint);
+            object.address(key!("endpoint"), endpoint);
         }
-        object.address("client", self.client);
-        object.text("protocol", b"tcp", NAME_BYTES_MAX);
-        object.number("bytes_received", self.bytes_received);
-        object.number("bytes_sent", self.bytes_sent);
-        duration(&mut object, "connect_us", self.connect);
-        duration(&mut object, "total_us", Some(self.total));
-        object.number("attempts", u64::from(self.attempts));
-        name(&mut object, "reason", self.reason);
-        object.number("worker", worker as u64);
-        object.number("generation", self.generation);
+        object.address(key!("client"), self.client);
+        object.text(key!("protocol"), b"tcp", NAME_BYTES_MAX);
+        object.number(key!("bytes_received"), self.bytes_received);
+        object.number(key!("bytes_sent"), self.bytes_sent);
+        duration(&mut object, key!("connect_us"), self.connect);
+        duration(&mut object, key!("total_us"), Some(self.total));
+        object.number(key!("attempts"), u64::from(self.attempts));
+        name(&mut object, key!("reason"), self.reason);
+        object.number(key!("worker"), worker as u64);
+        object.number(key!("generation"), self.generation);
         object.end_line();
     }
 }
 
-fn name(object: &mut Object, key: &str, name: Option<&str>) {
+#[inline(always)]
+fn name(object: &mut Object, key: &'static str, name: Option<&str>) {
     if let Some(name) = name {
         object.text(key, name.as_bytes(), NAME_BYTES_MAX);
     }
 }
 
-fn duration(object: &mut Object, key: &str, duration: Option<Duration>) {
+#[inline(always)]
+fn duration(object: &mut Object, key: &'static str, duration: Option<Duration>) {
     if let Some(duration) = duration {
         object.number(key, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }

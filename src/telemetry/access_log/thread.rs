@@ -42,7 +42,6 @@ pub struct LogThread {
 
 #[derive(Debug)]
 enum Command {
-    Switch(Option<Sink>),
     Reopen,
     Finish(Sender<()>),
 }
@@ -60,17 +59,6 @@ impl LogThread {
     ) -> io::Result<LogThread> {
         let sink = destination.map(Sink::open).transpose()?;
         Ok(LogThread { commands: spawn(Drain { readers, worker_logs, stats, sink })? })
-    }
-
-    /// Writes to another place from now on (a reload); what was recorded before still goes to the old one.
-    ///
-    /// # Errors
-    /// If the file cannot be opened; then nothing has changed.
-    pub fn switch(&self, destination: Option<Destination>) -> io::Result<()> {
-        let sink = destination.map(Sink::open).transpose()?;
-        // The thread ends only after `finish`; then there is nothing to write any more.
-        let _ = self.commands.send(Command::Switch(sink));
-        Ok(())
     }
 
     /// Closes the file and opens its path anew (log rotation). If it cannot be opened, the old file stays in use.
@@ -108,7 +96,6 @@ impl Drain {
             let most = self.round();
             interval = if most > BUSY_BYTES { INTERVAL_BUSY } else { INTERVAL };
             match command {
-                Ok(Command::Switch(sink)) => self.sink = sink,
                 Ok(Command::Reopen) => self.reopen(),
                 Ok(Command::Finish(done)) => {
                     let _ = done.send(());
@@ -128,7 +115,7 @@ impl Drain {
         let mut most = 0;
         for reader in &mut self.readers {
             let drained = reader.drain(|bytes| {
-                // Without a sink these are records of the moment between switching the log off and workers' seeing it.
+                // Without a sink the snapshot says that there is no access log, and nothing comes.
                 if let Some(sink) = &mut self.sink {
                     sink.append(bytes, &self.stats);
                 }
