@@ -119,7 +119,7 @@ fn escape(out: &mut Vec<u8>, text: &[u8]) {
 /// only make it say yes too often (Hacker's Delight, chapter 6, "find first 0-byte").
 fn holds_special(eight: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let equals = |byte: u8| (eight ^ ONES * u64::from(byte)).wrapping_sub(ONES);
+    let equals = |byte: u8| (eight ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
     let below_space = eight.wrapping_sub(ONES * 0x20);
     let any = below_space | equals(b'"') | equals(b'\\') | equals(0x7f) | eight;
     any & (ONES * 0x80) != 0
