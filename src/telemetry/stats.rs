@@ -276,6 +276,7 @@ macro_rules! derived {
 
 derived! {
     BUILD_INFO = "ringgate_build_info" gauge count ["version"] "Always 1; the label says which version runs.";
+    ENGINE_INFO = "ringgate_engine_info" gauge count ["engine"] "Always 1; the label says which driver the workers run on.";
     READY = "ringgate_ready" gauge count [] "1 while the gateway serves, 0 before and while it drains.";
     CONFIG_GENERATION = "ringgate_config_generation" gauge count [] "The generation of the snapshot in force.";
     LISTENER_CONNECTIONS_MAX = "ringgate_listener_connections_max" gauge count ["listener"] "The limit of open connections.";

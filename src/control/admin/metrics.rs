@@ -36,6 +36,7 @@ pub(super) fn page(state: &AdminState) -> String {
 fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
     let plain = String::new;
     page.metric(&stats::BUILD_INFO, [(labels(&[("version", env!("CARGO_PKG_VERSION"))]), 1)]);
+    page.metric(&stats::ENGINE_INFO, [(labels(&[("engine", state.engine)]), 1)]);
     let ready = state.started.load(Ordering::Acquire) && state.published.phase() == Phase::Serving;
     page.metric(&stats::READY, [(plain(), u8::from(ready))]);
     page.metric(&stats::CONFIG_GENERATION, [(plain(), snapshot.generation)]);

@@ -33,7 +33,7 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request head. No page reads a body.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 /// From a connection's first byte, or the end of a response, to the end of the next request head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After this a connection ends with the response that is under way ...
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
 /// ... which has this long.
@@ -47,6 +47,8 @@ pub struct AdminState {
     pub published: Arc<Published>,
     /// Set once, when every worker has bound its listeners.
     pub started: Arc<AtomicBool>,
+    /// The driver that the workers run on: `uring` or `epoll`.
+    pub engine: &'static str,
     pub workers: Arc<Sharded<WorkerStats>>,
     pub config: Arc<ConfigStats>,
     pub log: Arc<LogStats>,

@@ -54,6 +54,7 @@ fn state(endpoints: u16) -> AdminState {
     AdminState {
         published: Arc::new(Published::new(snapshot(endpoints))),
         started: Arc::new(AtomicBool::new(true)),
+        engine: "epoll",
         workers: Arc::new(Sharded::new(2)),
         config: Arc::default(),
         log: Arc::default(),
@@ -136,6 +137,7 @@ async fn metrics_are_valid_and_show_everything() {
         ("ringgate_config_reloads_total{}", 1.0),
         ("ringgate_config_generation{}", 4.0),
         ("ringgate_ready{}", 1.0),
+        ("ringgate_engine_info{engine=\"epoll\"}", 1.0),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name}\n{}", answer.body);
     }
