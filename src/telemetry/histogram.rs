@@ -1,6 +1,6 @@
 //! A latency histogram of fixed memory: one thread records, any thread reads.
 //!
-//! Log-linear over microseconds, as HdrHistogram is: every power of two is cut into [`SUBDIVISIONS`] equal buckets, so
+//! Log-linear over microseconds, as HdrHistogram is: every power of two is cut into four equal buckets, so
 //! the relative error is bounded over the whole range. It is not HdrHistogram because there is one for each route and
 //! upstream of each worker, and those must be small and written without a lock.
 
