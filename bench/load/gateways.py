@@ -81,8 +81,10 @@ def fill(template: str, directory: pathlib.Path, name: str, values: dict) -> pat
     return path
 
 
-def spawn(name: str, command: list, core: int, directory: pathlib.Path, http: str, tcp: str, environment=None) -> Running:
-    """Starts `command` on `core` and waits until it answers; the log goes to a file in `directory`."""
+def spawn(name: str, command: list, core: int, directory: pathlib.Path, http: str, tcp: str, environment=None,
+          ready=None) -> Running:
+    """Starts `command` on `core` and waits until `ready` says so; the log goes to a file in `directory`."""
+    ready = ready or answers
     log = directory / f"{name}.log"
     begun = time.monotonic()
     with log.open("wb") as sink:
@@ -91,7 +93,7 @@ def spawn(name: str, command: list, core: int, directory: pathlib.Path, http: st
             stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env={**os.environ, **(environment or {})},
         )
     running = Running(name, process, http, tcp, log)
-    while not answers(http):
+    while not ready(http):
         if process.poll() is not None or time.monotonic() - begun > START_SECONDS_MAX:
             process.kill()
             raise SystemExit(f"{name} did not start; its log {log} says:\n{log.read_text(errors='replace')}")
@@ -106,6 +108,15 @@ def answers(address: str) -> bool:
         with socket.create_connection((host, int(port)), timeout=1) as connection:
             connection.sendall(b"GET /128 HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
             return connection.recv(4096).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def accepts(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
     except OSError:
         return False
 

@@ -9,10 +9,11 @@ import pathlib
 import resource
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 
-from gateways import HERE, LOAD_CORE, Running
+from gateways import HERE, LOAD_CORE, RINGGATE, Running
 
 
 @dataclass
@@ -82,11 +83,27 @@ def run_wrk(running: Running, case: Case, seconds: float) -> dict:
     raise SystemExit(f"wrk printed no result:\n{output}")
 
 
+def run_echo(running: Running, case: Case, seconds: float) -> dict:
+    """The same figures from `ringgate bench tcp://...`, for what speaks no HTTP."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "echo.json"
+        command = ["taskset", "-c", str(LOAD_CORE), RINGGATE, "bench", f"tcp://{running.tcp}", "--payload", str(case.bytes),
+                   "--connections", str(case.connections), "--duration", f"{seconds:g}s", "--json", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not out.exists():
+            raise SystemExit(f"ringgate bench failed:\n{done.stdout}{done.stderr}")
+        result = json.loads(out.read_text())
+    latency = result["latency_us"]
+    return {"requests": result["requests"], "micros": result["elapsed_us"], "wrong": 0, "errors": result["errors_total"],
+            "p50": latency["p50"], "p99": latency["p99"], "p999": latency["p99.9"]}
+
+
 def sample(running: Running, case: Case, seconds: float) -> Sample:
     """One measured run after a short warm-up that fills the gateway's pool of origin connections."""
-    run_wrk(running, case, 1)
+    run = run_echo if case.listener == "echo" else run_wrk
+    run(running, case, 1)
     before = cpu_ns(running)
-    result = run_wrk(running, case, seconds)
+    result = run(running, case, seconds)
     spent_us = (cpu_ns(running) - before) / 1000
     wrong, errors, requests = result["wrong"], result["errors"], result["requests"]
     error = "" if requests and not wrong and not errors else f"{wrong} wrong answers, {errors} errors, {requests} requests"
@@ -95,7 +112,7 @@ def sample(running: Running, case: Case, seconds: float) -> Sample:
                   result["p50"], result["p99"], result["p999"], error)
 
 
-def idle_memory(running: Running, connections: int, settle_seconds: float) -> dict:
+def idle_memory(running: Running, connections: int, settle_seconds: float, expected=b"HTTP/1.1 200") -> dict:
     """KiB per idle keep-alive connection: each makes one request, then all stay silent for a while."""
     raise_file_limit(connections + 256)
     host, port = running.http.rsplit(":", 1)
@@ -107,7 +124,7 @@ def idle_memory(running: Running, connections: int, settle_seconds: float) -> di
             connection = socket.create_connection((host, int(port)), timeout=10)
             connection.sendall(request)
             answer = connection.recv(4096)
-            if not answer.startswith(b"HTTP/1.1 200"):
+            if not answer.startswith(expected):
                 raise SystemExit(f"{running.name}: an idle connection's request was answered {answer[:80]!r}")
             held.append(connection)
         time.sleep(settle_seconds)

@@ -1,0 +1,73 @@
+//! The work on our own engine, on the driver that is asked for.
+
+use crate::framing::{ResponseEnd, request_is_whole};
+use crate::{Arguments, Mode};
+use ringgate::engine::{DriverChoice, Engine, EngineSettings, ListenOptions, Outgoing, Stream};
+use std::io;
+use std::net::SocketAddr;
+
+pub fn serve(arguments: &Arguments, driver: DriverChoice) -> io::Result<()> {
+    let engine = Engine::new(&EngineSettings { driver, ..EngineSettings::default() })?;
+    let listener = engine.listen(arguments.listen, &ListenOptions::default())?;
+    let (mode, origin, handle) = (arguments.mode, arguments.origin, engine.clone());
+    engine.run(async move {
+        loop {
+            let (client, _) = listener.accept().await?;
+            let engine = handle.clone();
+            handle.spawn(async move {
+                // A connection that ends with an error is the load generator's to report.
+                let _ = match mode {
+                    Mode::Echo => echo(client).await,
+                    Mode::Proxy => proxy(&engine, client, origin).await,
+                    Mode::Origin => Err(io::ErrorKind::Unsupported.into()),
+                };
+            });
+        }
+    })
+}
+
+async fn echo(client: Stream) -> io::Result<()> {
+    let mut outgoing = Outgoing::default();
+    loop {
+        let chunk = client.receive().await?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        outgoing.chunk(chunk);
+        client.send(&mut outgoing).await?;
+    }
+}
+
+async fn proxy(engine: &Engine, client: Stream, address: SocketAddr) -> io::Result<()> {
+    let mut outgoing = Outgoing::default();
+    let mut origin = None;
+    loop {
+        let request = client.receive().await?;
+        if request.is_empty() {
+            return Ok(());
+        }
+        let whole = request_is_whole(&request);
+        outgoing.chunk(request);
+        if !whole {
+            continue;
+        }
+        let origin = match &mut origin {
+            Some(origin) => origin,
+            empty => empty.insert(engine.connect(address).await?),
+        };
+        origin.send(&mut outgoing).await?;
+        let mut end = ResponseEnd::default();
+        loop {
+            let response = origin.receive().await?;
+            if response.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let ended = end.after(&response)?;
+            outgoing.chunk(response);
+            client.send(&mut outgoing).await?;
+            if ended {
+                break;
+            }
+        }
+    }
+}
