@@ -26,17 +26,14 @@ impl LeastRequest {
             return Some(first);
         };
         let in_flight = |index: usize| {
-            endpoints.get(index).map_or(u128::MAX, |endpoint| {
-                u128::from(endpoint.identity.in_flight.load(Ordering::Relaxed))
-            })
+            endpoints
+                .get(index)
+                .map_or(u128::MAX, |endpoint| u128::from(endpoint.identity.in_flight.load(Ordering::Relaxed)))
         };
         let weight = |index| u128::from(self.0.weight(index));
         // (in_flight₂ + ½) / weight₂ < in_flight₁ / weight₁. The half lets the first stand on equal load, so that weights
         // decide while little is in flight; among equal weights it changes nothing.
-        let second_is_freer = in_flight(second)
-            .saturating_mul(2)
-            .saturating_add(1)
-            .saturating_mul(weight(first))
+        let second_is_freer = in_flight(second).saturating_mul(2).saturating_add(1).saturating_mul(weight(first))
             < in_flight(first).saturating_mul(2).saturating_mul(weight(second));
         Some(if second_is_freer { second } else { first })
     }
@@ -44,10 +41,7 @@ impl LeastRequest {
     /// Another endpoint than `first`: drawn by weight, or the next one at hand where the draw falls on `first` again.
     fn second(&self, first: usize, tried: &[u32], random: u64) -> Option<usize> {
         let count = self.0.len();
-        let drawn = self
-            .0
-            .draw(random)
-            .filter(|index| *index != first && !is_tried(tried, *index));
+        let drawn = self.0.draw(random).filter(|index| *index != first && !is_tried(tried, *index));
         drawn.or_else(|| {
             let others = u32::try_from(count).unwrap_or(u32::MAX).saturating_sub(1);
             let from = first + 1 + below(mix(random), others.max(1)) as usize;

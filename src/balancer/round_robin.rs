@@ -42,27 +42,17 @@ impl RoundRobin {
             let weight = weight.max(1);
             let period = PERIOD / u64::from(weight);
             // A first deadline anywhere in its period: the shares are right from the start and no two workers in step.
-            Turn {
-                deadline: mix(random ^ index as u64) % period,
-                index: index as u32,
-                weight,
-            }
+            Turn { deadline: mix(random ^ index as u64) % period, index: index as u32, weight }
         };
         let mut heap: Vec<Turn> = weights.enumerate().map(turn).collect();
         if heap.windows(2).all(|pair| pair[0].weight == pair[1].weight) {
             let count = u32::try_from(heap.len()).unwrap_or(u32::MAX);
-            return RoundRobin::Equal {
-                next: below(mix(random), count),
-                count,
-            };
+            return RoundRobin::Equal { next: below(mix(random), count), count };
         }
         for at in (0..heap.len() / 2).rev() {
             sift_down(&mut heap, at);
         }
-        RoundRobin::Heap {
-            heap,
-            aside: Vec::new(),
-        }
+        RoundRobin::Heap { heap, aside: Vec::new() }
     }
 
     pub fn pick(&mut self, tried: &[u32]) -> Option<usize> {
@@ -84,11 +74,7 @@ impl RoundRobin {
 
 /// Endpoints that were tried are put aside and come back with the deadlines that they had: they lose no turn.
 fn pick_from(heap: &mut Vec<Turn>, aside: &mut Vec<Turn>, tried: &[u32]) -> Option<usize> {
-    while let Some(turn) = heap
-        .first()
-        .copied()
-        .filter(|turn| is_tried(tried, turn.index as usize))
-    {
+    while let Some(turn) = heap.first().copied().filter(|turn| is_tried(tried, turn.index as usize)) {
         aside.push(turn);
         heap.swap_remove(0);
         sift_down(heap, 0);

@@ -30,9 +30,7 @@ fn shares(balance: Balance, weights: &[u32], picks: usize, seed: u64) -> Vec<usi
     let mut picker = Picker::new(balance, &endpoints, seed);
     let mut counts = vec![0; weights.len()];
     for at in 0..picks {
-        counts[picker
-            .pick(&endpoints, &[], mix(seed.wrapping_add(at as u64 * 7919)))
-            .unwrap()] += 1;
+        counts[picker.pick(&endpoints, &[], mix(seed.wrapping_add(at as u64 * 7919))).unwrap()] += 1;
     }
     counts
 }
@@ -70,9 +68,8 @@ fn round_robin_spreads_a_heavy_endpoint_evenly() {
 #[test]
 fn round_robin_starts_differ() {
     let endpoints = endpoints(&[1; 16]);
-    let starts: std::collections::HashSet<_> = (0..64)
-        .map(|seed| Picker::new(Balance::RoundRobin, &endpoints, seed).pick(&endpoints, &[], 0))
-        .collect();
+    let starts: std::collections::HashSet<_> =
+        (0..64).map(|seed| Picker::new(Balance::RoundRobin, &endpoints, seed).pick(&endpoints, &[], 0)).collect();
     assert!(starts.len() > 8);
 }
 
@@ -96,11 +93,7 @@ fn least_request_levels_load_by_weight() {
     }
     for endpoint in &endpoints {
         let in_flight = endpoint.identity.in_flight.load(Ordering::Relaxed);
-        assert!(
-            in_flight.abs_diff(endpoint.weight * 10) <= 5,
-            "{} for {in_flight}",
-            endpoint.weight
-        );
+        assert!(in_flight.abs_diff(endpoint.weight * 10) <= 5, "{} for {in_flight}", endpoint.weight);
     }
 }
 

@@ -16,13 +16,8 @@ pub(super) struct Weighted {
 
 #[derive(Debug)]
 enum Weights {
-    Equal {
-        count: u32,
-    },
-    Columns {
-        columns: Box<[Column]>,
-        weights: Box<[u32]>,
-    },
+    Equal { count: u32 },
+    Columns { columns: Box<[Column]>, weights: Box<[u32]> },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,13 +35,8 @@ impl Weighted {
         let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
         Weighted {
             weights: match equal {
-                true => Weights::Equal {
-                    count: u32::try_from(weights.len()).unwrap_or(u32::MAX),
-                },
-                false => Weights::Columns {
-                    columns: columns(&weights),
-                    weights,
-                },
+                true => Weights::Equal { count: u32::try_from(weights.len()).unwrap_or(u32::MAX) },
+                false => Weights::Columns { columns: columns(&weights), weights },
             },
         }
     }
@@ -73,11 +63,7 @@ impl Weighted {
             Weights::Columns { columns, .. } => {
                 let at = below(random, columns.len() as u32);
                 let column = columns.get(at as usize)?;
-                Some(if random as u32 <= column.threshold {
-                    at
-                } else {
-                    column.alias
-                } as usize)
+                Some(if random as u32 <= column.threshold { at } else { column.alias } as usize)
             }
         }
     }
@@ -88,10 +74,7 @@ impl Weighted {
             return self.draw(random);
         }
         let draws = (0..DRAWS_MAX).map(|at| self.draw(mix(random.wrapping_add(at))));
-        draws
-            .flatten()
-            .find(|index| !is_tried(excluded, *index))
-            .or_else(|| self.walk_except(excluded, mix(!random)))
+        draws.flatten().find(|index| !is_tried(excluded, *index)).or_else(|| self.walk_except(excluded, mix(!random)))
     }
 
     /// The same by walking all: the excluded ones have nearly all the weight, or are nearly all.
@@ -116,18 +99,11 @@ fn columns(weights: &[u32]) -> Box<[Column]> {
     let mut left: Vec<u128> = weights.iter().map(|weight| u128::from(*weight) * count).collect();
     let (mut small, mut large): (Vec<u32>, Vec<u32>) =
         (0..weights.len() as u32).partition(|index| left[*index as usize] < total);
-    let mut columns: Box<[Column]> = (0..weights.len() as u32)
-        .map(|alias| Column {
-            threshold: u32::MAX,
-            alias,
-        })
-        .collect();
+    let mut columns: Box<[Column]> =
+        (0..weights.len() as u32).map(|alias| Column { threshold: u32::MAX, alias }).collect();
     while let (Some(poor), Some(rich)) = (small.pop(), large.last().copied()) {
         let own = left[poor as usize];
-        columns[poor as usize] = Column {
-            threshold: ((own << 32) / total) as u32,
-            alias: rich,
-        };
+        columns[poor as usize] = Column { threshold: ((own << 32) / total) as u32, alias: rich };
         left[rich as usize] -= total - own;
         if left[rich as usize] < total {
             large.pop();

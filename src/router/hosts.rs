@@ -84,12 +84,6 @@ fn without_port(host: &[u8]) -> &[u8] {
 
 impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} exact, {} suffixes, any: {}",
-            self.exact.len(),
-            self.suffix.len(),
-            self.any.is_some()
-        )
+        write!(f, "{} exact, {} suffixes, any: {}", self.exact.len(), self.suffix.len(), self.any.is_some())
     }
 }

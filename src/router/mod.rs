@@ -74,10 +74,7 @@ impl RouterBuilder {
         route: u32,
     ) -> Result<(), Conflict> {
         let router = &mut self.router;
-        let methods: Vec<MethodIndex> = methods
-            .iter()
-            .map(|method| router.add_method(method.as_ref()))
-            .collect();
+        let methods: Vec<MethodIndex> = methods.iter().map(|method| router.add_method(method.as_ref())).collect();
         if hosts.is_empty() {
             let root = router.hosts.add("*", &mut router.paths);
             return router.paths.entry(root, path).add(&methods, route);
@@ -121,11 +118,7 @@ impl Router {
         });
         match found {
             Some(route) => Ok(route),
-            None if other_method => Err(Miss::MethodNotAllowed(Allow {
-                router: self,
-                host,
-                path,
-            })),
+            None if other_method => Err(Miss::MethodNotAllowed(Allow { router: self, host, path })),
             None => Err(Miss::NoRoute),
         }
     }
@@ -151,9 +144,7 @@ impl Router {
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Router")
-            .field("paths", &self.paths)
-            .finish_non_exhaustive()
+        f.debug_struct("Router").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
@@ -170,9 +161,7 @@ impl Allow<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut methods: Vec<MethodIndex> = Vec::new();
         self.router.hosts.find(self.host, |root| {
-            self.router.paths.walk(root, self.path, |entry: &Entry| {
-                methods.extend_from_slice(entry.methods())
-            });
+            self.router.paths.walk(root, self.path, |entry: &Entry| methods.extend_from_slice(entry.methods()));
             None::<()>
         });
         methods.sort_unstable();
@@ -184,11 +173,7 @@ impl Allow<'_> {
             match Method::NAMED.get(index as usize) {
                 Some(method) => out.extend_from_slice(method.name().as_bytes()),
                 None => out.extend_from_slice(
-                    self.router
-                        .methods
-                        .iter()
-                        .find(|(_, at)| **at == index)
-                        .map_or(&[], |(name, _)| name),
+                    self.router.methods.iter().find(|(_, at)| **at == index).map_or(&[], |(name, _)| name),
                 ),
             }
         }

@@ -106,10 +106,7 @@ impl Paths {
 
     fn child(&mut self, at: u32, segment: &str) -> u32 {
         let next = self.nodes.len() as u32;
-        let child = *self.nodes[at as usize]
-            .children
-            .entry(segment.as_bytes().into())
-            .or_insert(next);
+        let child = *self.nodes[at as usize].children.entry(segment.as_bytes().into()).or_insert(next);
         if child == next {
             self.nodes.push(Node::default());
         }

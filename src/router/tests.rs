@@ -121,13 +121,7 @@ fn a_less_specific_host_serves_what_a_more_specific_one_does_not() {
 #[test]
 fn a_route_with_methods_beats_one_without() {
     let router = router(&[(&[], Prefix("/"), &[]), (&[], Prefix("/"), &["POST", "PURGE"])]);
-    for (method, expected) in [
-        ("GET", "0"),
-        ("POST", "1"),
-        ("PURGE", "1"),
-        ("post", "0"),
-        ("OTHER", "0"),
-    ] {
+    for (method, expected) in [("GET", "0"), ("POST", "1"), ("PURGE", "1"), ("post", "0"), ("OTHER", "0")] {
         check(&router, "", "/", method, expected);
     }
 }
@@ -151,19 +145,10 @@ fn ties_are_conflicts() {
     builder.add(&["a.test"], Prefix("/a/"), &["POST"], 1).unwrap();
     builder.add(&["a.test"], Exact("/a"), &["GET"], 2).unwrap();
     builder.add::<&str, &str>(&[], Prefix("/a"), &[], 3).unwrap();
-    assert_eq!(
-        builder.add(&["b.test", "A.test."], Prefix("/a"), &["PUT"], 4),
-        Err(Conflict { first: 0 })
-    );
-    assert_eq!(
-        builder.add::<_, &str>(&["*"], Prefix("/a/"), &[], 5),
-        Err(Conflict { first: 3 })
-    );
+    assert_eq!(builder.add(&["b.test", "A.test."], Prefix("/a"), &["PUT"], 4), Err(Conflict { first: 0 }));
+    assert_eq!(builder.add::<_, &str>(&["*"], Prefix("/a/"), &[], 5), Err(Conflict { first: 3 }));
     // A route that says a thing twice is in nobody's way.
-    assert_eq!(
-        builder.add(&["c.test", "C.test"], Prefix("/"), &["GET", "GET"], 6),
-        Ok(())
-    );
+    assert_eq!(builder.add(&["c.test", "C.test"], Prefix("/"), &["GET", "GET"], 6), Ok(()));
 }
 
 #[test]
@@ -185,20 +170,13 @@ struct Rule {
 
 /// How specific the match of a rule is, or `None` if host or path do not match. The method is looked at last.
 fn specificity(rule: &Rule, host: &str, path: &str) -> Option<(usize, bool, usize)> {
-    let host = host
-        .rsplit_once(':')
-        .map_or(host, |(name, _)| name)
-        .to_ascii_lowercase();
+    let host = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
     let of_host = |pattern: &&str| match pattern.strip_prefix('*') {
         Some("") => Some(0),
         Some(suffix) => (host.len() > suffix.len() && host.ends_with(suffix)).then_some(suffix.len()),
         None => (host == *pattern).then_some(usize::MAX),
     };
-    let host_rank = if rule.hosts.is_empty() {
-        Some(0)
-    } else {
-        rule.hosts.iter().filter_map(of_host).max()
-    }?;
+    let host_rank = if rule.hosts.is_empty() { Some(0) } else { rule.hosts.iter().filter_map(of_host).max() }?;
     let prefix = rule.path.strip_suffix('/').unwrap_or(&rule.path);
     let matches = match rule.exact {
         true => path == rule.path,
@@ -209,10 +187,7 @@ fn specificity(rule: &Rule, host: &str, path: &str) -> Option<(usize, bool, usiz
 
 fn reference(rules: &[Rule], host: &str, path: &str, method: &str) -> Result<u32, bool> {
     let matching = || {
-        rules
-            .iter()
-            .enumerate()
-            .filter_map(|(index, rule)| Some((specificity(rule, host, path)?, rule, index as u32)))
+        rules.iter().enumerate().filter_map(|(index, rule)| Some((specificity(rule, host, path)?, rule, index as u32)))
     };
     matching()
         .filter(|(_, rule, _)| rule.methods.is_empty() || rule.methods.contains(&method))
@@ -227,26 +202,10 @@ fn any_path() -> impl Strategy<Value = String> {
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
-    let host = prop_oneof![
-        Just("a.test"),
-        Just("b.a.test"),
-        Just("*.a.test"),
-        Just("*.test"),
-        Just("*")
-    ];
+    let host = prop_oneof![Just("a.test"), Just("b.a.test"), Just("*.a.test"), Just("*.test"), Just("*")];
     let method = prop_oneof![Just("GET"), Just("PUT"), Just("PURGE")];
-    (
-        prop::collection::vec(host, 0..2),
-        any::<bool>(),
-        any_path(),
-        prop::collection::vec(method, 0..2),
-    )
-        .prop_map(|(hosts, exact, path, methods)| Rule {
-            hosts,
-            exact,
-            path,
-            methods,
-        })
+    (prop::collection::vec(host, 0..2), any::<bool>(), any_path(), prop::collection::vec(method, 0..2))
+        .prop_map(|(hosts, exact, path, methods)| Rule { hosts, exact, path, methods })
 }
 
 proptest! {
@@ -280,7 +239,8 @@ proptest! {
         for (host, path, method) in &requests {
             let answer = router.route(host.as_bytes(), path.as_bytes(), method.as_bytes());
             let answer = answer.map_err(|miss| matches!(miss, Miss::MethodNotAllowed(_)));
-            prop_assert_eq!(answer, reference(&kept, host, path, method), "{} {}{} of {:?}", method, host, path, kept);
+            let request = format!("{method} {host}{path} of {kept:?}");
+            prop_assert_eq!(answer, reference(&kept, host, path, method), "{}", request);
         }
     }
 

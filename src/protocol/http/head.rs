@@ -112,8 +112,9 @@ pub struct ResponseHead {
     /// The endpoint switches protocols (status 101).
     pub upgrade: bool,
     pub(in crate::protocol) reason: Span,
-    /// Bytes of the status line with its CRLF if it can be copied as it stands while the status is `line_status`, else 0.
+    /// Bytes of the status line with its CRLF if it can be copied as it stands, else 0.
     pub(in crate::protocol) line_len: u32,
+    /// The status that the line and the reason belong to.
     pub(in crate::protocol) line_status: u16,
     /// The Content-Length field as received, if it can be copied as it stands.
     pub(in crate::protocol) content_length: Option<u64>,

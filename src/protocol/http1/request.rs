@@ -79,16 +79,20 @@ fn target_len(request: &httparse::Request<'_, '_>, window: &[u8]) -> usize {
     }
 }
 
-/// Tells another version of HTTP from what is no HTTP at all. A two-digit minor is garbage, not a version.
+/// Tells another version of HTTP from what is no HTTP at all.
 fn version_error(window: &[u8]) -> HeadError {
     let line = &window[..memchr::memchr2(b'\r', b'\n', window).unwrap_or(window.len())];
-    let last = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    match last.strip_prefix(b"HTTP/") {
-        Some([major, rest @ ..]) if major.is_ascii_digit() && matches!(rest, [] | [b'.'] | [b'.', b'0'..=b'9']) => {
-            HeadError::VersionUnsupported
-        }
+    match line.splitn(3, |byte| *byte == b' ').nth(2) {
+        Some(version) if is_other_version(version) => HeadError::VersionUnsupported,
         _ => Malformed::StartLine.into(),
     }
+}
+
+/// Whether this is, or begins, a version of HTTP that is not read here. A minor of two digits is garbage, not a version.
+pub(super) fn is_other_version(version: &[u8]) -> bool {
+    let Some([major, rest @ ..]) = version.strip_prefix(b"HTTP/") else { return false };
+    let rest_fits = matches!(rest, [] | [b'.'] | [b'.', b'0'..=b'9']);
+    major.is_ascii_digit() && rest_fits && !matches!(version, b"HTTP/1" | b"HTTP/1." | b"HTTP/1.0" | b"HTTP/1.1")
 }
 
 /// Takes the target apart (RFC 9112 section 3.2).

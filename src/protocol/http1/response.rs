@@ -3,6 +3,7 @@
 
 use super::error::{HeadError, Malformed};
 use super::fields::{Framing, Seen, connection_options, framing, framing_is_forbidden, is_plain_number, read_fields};
+use super::request::is_other_version;
 use super::{HEADERS_MAX, HeadLimits, Parsed};
 use crate::protocol::http::{BodyLength, Known, Method, ResponseHead, Span, Version};
 use std::mem::MaybeUninit;
@@ -38,7 +39,9 @@ pub fn parse_response(
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if window.len() >= limits.head_max => return Err(HeadError::TooLarge),
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(httparse::Error::Version) if is_other_version(window) => return Err(HeadError::VersionUnsupported),
+        Err(httparse::Error::Version) if is_other_version(version_of(window)) => {
+            return Err(HeadError::VersionUnsupported);
+        }
         Err(error) => return Err(error.into()),
     };
     let (Some(code), Some(minor)) = (response.code, response.version) else {
@@ -57,8 +60,8 @@ pub fn parse_response(
     Ok(Parsed::Complete(len))
 }
 
-fn is_other_version(window: &[u8]) -> bool {
-    matches!(window, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', ..])
+fn version_of(window: &[u8]) -> &[u8] {
+    window.split(u8::is_ascii_whitespace).next().unwrap_or_default()
 }
 
 /// Finds the reason phrase, which `httparse` drops where it has obs-text (RFC 9112 section 4).
@@ -73,10 +76,10 @@ fn read_status_line(whole: &[u8], head: &mut ResponseHead) -> Result<(), HeadErr
         return Err(Malformed::StartLine.into());
     };
     if let Some(reason) = line.get(REASON_START..) {
+        head.line_status = head.status;
         head.reason = Span { start: REASON_START as u32, len: reason.len() as u32 };
         if head.version == Version::Http11 {
             head.line_len = line_len as u32;
-            head.line_status = head.status;
         }
     }
     Ok(())
