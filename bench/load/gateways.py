@@ -36,6 +36,7 @@ class Gateway:
 
 
 RINGGATE = str(ROOT / "target/release/ringgate")
+ENGINES = str(ROOT / "target/release/ringgate-bench-engines")
 RINGGATE_RUN = [RINGGATE, "run", "@CONFIG@"]
 GATEWAYS = {
     "ringgate-uring": Gateway("ringgate-uring", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "uring"}),
@@ -133,8 +134,15 @@ def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path) -> Run
     return spawn(gateway.name, command, GATEWAY_CORE, directory, http, tcp, gateway.environment)
 
 
-def start_origin(directory: pathlib.Path) -> Running:
-    """nginx with fixed answers of 128 bytes, 64 KiB and 1 MiB, on the load's core."""
+def start_light_origin(directory: pathlib.Path, body_bytes: int) -> Running:
+    """The cheapest origin that there is here, so that the load's core leaves the gateway's core no rest."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [ENGINES, "--runtime", "tokio", "--mode", "origin", "--listen", address, "--payload", str(body_bytes)]
+    return spawn("light-origin", command, LOAD_CORE, directory, address, address)
+
+
+def start_origin(directory: pathlib.Path, core: int = LOAD_CORE) -> Running:
+    """nginx with fixed answers of 128 bytes, 64 KiB and 1 MiB, on the load's core unless another is named."""
     address = f"127.0.0.1:{free_port()}"
     www = directory / "www"
     www.mkdir(exist_ok=True)
@@ -143,4 +151,4 @@ def start_origin(directory: pathlib.Path) -> Running:
     for path in (directory, www):
         path.chmod(0o755)
     config = fill("origin.conf.in", directory, "origin", {"LISTEN": address, "BODY_128": "r" * 128})
-    return spawn("origin", ["nginx", "-c", str(config), "-e", "stderr"], LOAD_CORE, directory, address, address)
+    return spawn("origin", ["nginx", "-c", str(config), "-e", "stderr"], core, directory, address, address)

@@ -26,7 +26,7 @@ class Case:
     bytes: int
     connections: int = 64
     listener: str = "http"
-    headers: tuple = ()
+    new_connection: bool = False
 
 
 @dataclass
@@ -73,8 +73,8 @@ def pss_kib(running: Running) -> int:
 
 def run_wrk(running: Running, case: Case, seconds: float) -> dict:
     address = running.http if case.listener == "http" else running.tcp
-    headers = [part for header in case.headers for part in ("-H", header)]
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{case.connections}", f"-d{seconds:g}s", "--timeout",
+    headers = ["-H", "Connection: close"] if case.new_connection else []
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{case.connections}", f"-d{max(1, round(seconds))}s", "--timeout",
                "10s", "-s", str(HERE / "check.lua"), *headers, f"http://{address}{case.path}", "--", "200", str(case.bytes)]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     for line in output.splitlines():
@@ -83,24 +83,36 @@ def run_wrk(running: Running, case: Case, seconds: float) -> dict:
     raise SystemExit(f"wrk printed no result:\n{output}")
 
 
-def run_echo(running: Running, case: Case, seconds: float) -> dict:
-    """The same figures from `ringgate bench tcp://...`, for what speaks no HTTP."""
+def run_ringgate(running: Running, case: Case, seconds: float) -> dict:
+    """The same figures from `ringgate bench`, which also speaks to an echo."""
+    if case.listener == "echo":
+        work = [f"tcp://{running.tcp}", "--payload", str(case.bytes)]
+    else:
+        address = running.http if case.listener == "http" else running.tcp
+        work = [f"http://{address}{case.path}", "--expect-status", "200", "--expect-length", str(case.bytes)]
+    if case.new_connection:
+        work.append("--new-connection")
     with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "echo.json"
-        command = ["taskset", "-c", str(LOAD_CORE), RINGGATE, "bench", f"tcp://{running.tcp}", "--payload", str(case.bytes),
-                   "--connections", str(case.connections), "--duration", f"{seconds:g}s", "--json", str(out)]
+        out = pathlib.Path(folder) / "results.json"
+        command = ["taskset", "-c", str(LOAD_CORE), RINGGATE, "bench", *work, "--connections", str(case.connections),
+                   "--duration", f"{int(seconds * 1000)}ms", "--json", str(out)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not out.exists():
             raise SystemExit(f"ringgate bench failed:\n{done.stdout}{done.stderr}")
         result = json.loads(out.read_text())
     latency = result["latency_us"]
-    return {"requests": result["requests"], "micros": result["elapsed_us"], "wrong": 0, "errors": result["errors_total"],
+    wrong = sum(result["errors"].get(kind, {"count": 0})["count"] for kind in ("wrong_status", "wrong_length", "malformed"))
+    return {"requests": result["requests"], "micros": result["elapsed_us"], "wrong": wrong,
+            "errors": result["errors_total"] - wrong,
             "p50": latency["p50"], "p99": latency["p99"], "p999": latency["p99.9"]}
 
 
-def sample(running: Running, case: Case, seconds: float) -> Sample:
+LOADS = {"ringgate": run_ringgate, "wrk": run_wrk}
+
+
+def sample(running: Running, case: Case, seconds: float, load: str = "ringgate") -> Sample:
     """One measured run after a short warm-up that fills the gateway's pool of origin connections."""
-    run = run_echo if case.listener == "echo" else run_wrk
+    run = LOADS[load]
     run(running, case, 1)
     before = cpu_ns(running)
     result = run(running, case, seconds)

@@ -16,14 +16,14 @@ import tempfile
 
 import measure
 import report
-from gateways import GATEWAYS, ROOT, start_gateway, start_origin
+from gateways import GATEWAYS, ROOT, start_gateway, start_light_origin, start_origin
 from measure import Case
 
 CASES = {
     "http-128": Case("http-128", "HTTP/1.1 keep-alive, 128 B, µs CPU per request", "/128", 128),
     "http-64k": Case("http-64k", "HTTP/1.1 keep-alive, 64 KiB, µs CPU per request", "/64k", 64 << 10),
     "http-1m": Case("http-1m", "HTTP/1.1 keep-alive, 1 MiB, µs CPU per request", "/1m", 1 << 20, connections=16),
-    "http-new": Case("http-new", "HTTP/1.1 new connection per request, µs CPU", "/128", 128, headers=("Connection: close",)),
+    "http-new": Case("http-new", "HTTP/1.1 new connection per request, µs CPU", "/128", 128, new_connection=True),
     "tcp-128": Case("tcp-128", "TCP relay, 128 B exchanges, µs CPU per exchange", "/128", 128, listener="tcp"),
 }
 IDLE = "idle"
@@ -38,6 +38,9 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are over these (default: 3)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one measured run (default: 4)")
     parser.add_argument("--idle-connections", type=int, default=10_000, help="connections of the idle case (default: 10000)")
+    parser.add_argument("--load", choices=measure.LOADS, default="ringgate", help="load generator (default: %(default)s)")
+    parser.add_argument("--origin", choices=("light", "nginx"), default="light",
+                        help="light: a fixed answer from memory; nginx: from its configuration and files (default: light)")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/out", help="folder for the results")
     return parser.parse_args()
 
@@ -53,14 +56,14 @@ def one_run(name, case_name, origin, directory, options, results):
             print(f"  {name:16} {figures['per_connection_kib']:.2f} KiB a connection, {figures['after_kib']} KiB in all, "
                   f"{figures['idle_cpu_us_per_second']:.0f} µs CPU a second", flush=True)
             return
-        taken = measure.sample(running, CASES[case_name], options.seconds)
+        taken = measure.sample(running, CASES[case_name], options.seconds, options.load)
         if taken.error:
             print(f"  {name:16} DOES NOT COUNT: {taken.error}", flush=True)
             results.setdefault("invalid", []).append({"gateway": name, "case": case_name, "error": taken.error})
             return
         results.setdefault(case_name, {}).setdefault(name, []).append(dataclasses.asdict(taken))
-        print(f"  {name:16} {taken.cpu_us:.2f} µs CPU  {taken.per_second:.0f}/s  p50 {taken.p50_us} µs  "
-              f"p99 {taken.p99_us} µs  p99.9 {taken.p999_us} µs", flush=True)
+        print(f"  {name:16} {taken.cpu_us:.2f} µs CPU  {taken.per_second:.0f}/s  p50 {taken.p50_us:.0f} µs  "
+              f"p99 {taken.p99_us:.0f} µs  p99.9 {taken.p999_us:.0f} µs", flush=True)
     finally:
         running.stop()
 
@@ -91,15 +94,16 @@ def main() -> int:
     results = {}
     with tempfile.TemporaryDirectory(prefix="ringgate-bench-") as folder:
         directory = pathlib.Path(folder)
-        origin = start_origin(directory)
-        try:
-            for case in cases:
+        for case in cases:
+            body_bytes = CASES[case].bytes if case in CASES else 128
+            origin = start_origin(directory) if options.origin == "nginx" else start_light_origin(directory, body_bytes)
+            try:
                 for turn in range(1 if case == IDLE else options.rounds):
                     print(f"{case}, round {turn + 1}", flush=True)
                     for name in names:
                         one_run(name, case, origin, directory, options, results)
-        finally:
-            origin.stop()
+            finally:
+                origin.stop()
     table = figures_of(results, options)
     text = report.markdown(table, names)
     (options.out / "load.md").write_text(text)
