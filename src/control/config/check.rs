@@ -10,10 +10,11 @@ use super::reader::{Reader, near};
 use super::report::{Mistake, Mistakes, Place};
 use super::routers;
 use super::routes::Routes;
-use super::settings::{AccessLogPath, EngineChoice, ListenerSettings, ProcessSettings, Settings};
+use super::settings::{EngineChoice, ListenerSettings, ProcessSettings, Settings};
 use super::upstreams::Upstreams;
 use super::values::{self, shown};
 use crate::snapshot::Protocol;
+use crate::telemetry::access_log::Destination;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub fn check(
     let tops: Vec<Reader<'_, '_>> = documents.iter().map(open).collect();
     let top = tops.first()?;
     fragments_add_tables_only(main, fragments, &tops);
-    let process = process_settings(documents, &tops);
+    let process = process_settings(top, &tops);
     if let Some(running) = running {
         refuse_process_changes(&tops, running, &process);
     }
@@ -61,6 +62,7 @@ pub fn check(
     let finished = listeners.drafts.into_iter().map(|draft| finish(draft, &routes.rules, mistakes));
     Some(Settings {
         process,
+        access_log: access_log(documents, &tops),
         drain_timeout: top.duration("drain_timeout"),
         watch: top.boolean("watch"),
         listeners: finished.collect(),
@@ -147,31 +149,28 @@ fn only_table<'d, 'i>(
     found
 }
 
-fn process_settings(documents: &[Document<'_>], tops: &[Reader<'_, '_>]) -> ProcessSettings {
-    let Some(top) = tops.first() else {
-        return ProcessSettings { workers: None, engine: EngineChoice::Auto, admin: None, access_log: None };
-    };
+fn process_settings(top: &Reader<'_, '_>, tops: &[Reader<'_, '_>]) -> ProcessSettings {
     let workers = top.optional_integer("workers").and_then(|workers| u32::try_from(workers).ok());
     let engine = [EngineChoice::Auto, EngineChoice::Uring, EngineChoice::Epoll][top.choice("engine").min(2)];
     let empty = DeTable::new();
     let absent = || Reader::new(&keys::ADMIN, top.place.file, top.place.clone(), &empty, top.mistakes());
     let admin = only_table(tops, "admin", &keys::ADMIN);
     let admin = admin.map_or_else(|| admin_address(&absent()), |(_, reader)| admin_address(&reader));
-    let access_log = only_table(tops, "access_log", &keys::ACCESS_LOG).and_then(|(index, reader)| {
-        let path = reader.text("path", "a path, or \"-\" for standard output")?;
-        if path.value.is_empty() {
-            reader.mistake(Mistake::error(
-                "`path` is empty",
-                path.place,
-                "must be a file, or \"-\" for standard output",
-            ));
-            return None;
-        }
-        let directory = documents.get(index).map_or(Path::new(""), |document| &document.directory);
-        let file = || AccessLogPath::File(directory.join(&path.value));
-        Some(if path.value == "-" { AccessLogPath::Stdout } else { file() })
-    });
-    ProcessSettings { workers, engine, admin, access_log }
+    ProcessSettings { workers, engine, admin }
+}
+
+fn access_log(documents: &[Document<'_>], tops: &[Reader<'_, '_>]) -> Option<Destination> {
+    let (index, reader) = only_table(tops, "access_log", &keys::ACCESS_LOG)?;
+    let filled = |text: &str| match text {
+        "" => Err("must be a file, or \"-\" for standard output".to_owned()),
+        path => Ok(path.to_owned()),
+    };
+    let path = reader.text_with("path", "a path, or \"-\" for standard output", filled)?;
+    if path.value == "-" {
+        return Some(Destination::Stdout);
+    }
+    let directory = documents.get(index).map_or(Path::new(""), |document| &document.directory);
+    Some(Destination::File(directory.join(&path.value)))
 }
 
 fn admin_address(reader: &Reader<'_, '_>) -> Option<SocketAddr> {
@@ -181,7 +180,8 @@ fn admin_address(reader: &Reader<'_, '_>) -> Option<SocketAddr> {
     let address = reader.text_with("address", "an address such as \"127.0.0.1:9900\", or \"off\"", read)?;
     if let Some(open) = address.value.filter(|address| !address.ip().is_loopback()) {
         let title = format!("the admin listener is reachable from other machines, at {open}");
-        let mistake = Mistake::warning(title, address.place, "whoever reaches it may read metrics and reload");
+        let mistake =
+            Mistake::warning(title, address.place, "whoever reaches it may read metrics and what is in force");
         reader.mistake(mistake.help("keep it on 127.0.0.1, or see to it that only operators reach it"));
     }
     address.value
@@ -216,9 +216,6 @@ fn refuse_process_changes(tops: &[Reader<'_, '_>], running: &ProcessSettings, wa
     }
     if running.admin != wanted.admin {
         refuse("admin", "address");
-    }
-    if running.access_log != wanted.access_log {
-        refuse("access_log", "path");
     }
 }
 

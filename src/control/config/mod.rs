@@ -32,9 +32,7 @@ mod tests;
 pub use check::Resolve;
 pub use compile::compile;
 pub use report::Report;
-pub use settings::{
-    AccessLogPath, EngineChoice, ListenerSettings, ProcessSettings, RouteSettings, Settings, UpstreamSettings,
-};
+pub use settings::{EngineChoice, ListenerSettings, ProcessSettings, RouteSettings, Settings, UpstreamSettings};
 
 use files::Files;
 use report::{Level, Mistakes};
@@ -86,4 +84,16 @@ fn load_files(files: Files, running: Option<&ProcessSettings>, resolve: Resolve<
         Some(settings) if !refused => Ok(Loaded { settings, warnings: report, paths }),
         _ => Err(report),
     }
+}
+
+/// A number that is another as soon as the file at `path` or one of its fragments is another. Reads all of them.
+pub fn fingerprint(path: &Path) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let files = files::read(path);
+    let mut hasher = DefaultHasher::new();
+    for source in &files.sources {
+        (&source.path, &source.text).hash(&mut hasher);
+    }
+    files.mistakes.len().hash(&mut hasher);
+    hasher.finish()
 }

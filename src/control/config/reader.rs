@@ -207,11 +207,6 @@ impl<'d, 'i> Reader<'d, 'i> {
         })
     }
 
-    /// The text of a key, as it stands.
-    pub fn text(&self, name: &str, form: &str) -> Option<Placed<String>> {
-        self.text_with(name, form, |text| Ok(text.to_owned()))
-    }
-
     /// The text of a key, read by `read`, and where it stands.
     pub fn text_with<T>(&self, name: &str, form: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<Placed<T>> {
         let value_read = self.value(name, |value| self.text_as(value, name, form, &read))?;

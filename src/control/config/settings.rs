@@ -3,14 +3,16 @@
 
 use crate::balancer::Balance;
 use crate::snapshot::{Protocol, Target};
+use crate::telemetry::access_log::Destination;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// All that a configuration says.
 #[derive(Debug)]
 pub struct Settings {
     pub process: ProcessSettings,
+    /// Where the access log goes; `None` is no access log. Paths are already relative to the file that names them.
+    pub access_log: Option<Destination>,
     /// See [`crate::snapshot::Snapshot::drain_timeout`].
     pub drain_timeout: Duration,
     /// Whether to reload when a file changes on disk.
@@ -29,8 +31,6 @@ pub struct ProcessSettings {
     pub engine: EngineChoice,
     /// Where the admin listener listens; `None` is nowhere.
     pub admin: Option<SocketAddr>,
-    /// Where the access log goes; `None` is no access log.
-    pub access_log: Option<AccessLogPath>,
 }
 
 /// How workers talk to the kernel.
@@ -40,14 +40,6 @@ pub enum EngineChoice {
     Auto,
     Uring,
     Epoll,
-}
-
-/// Where the access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLogPath {
-    Stdout,
-    /// Already taken relative to the directory of the file that names it.
-    File(PathBuf),
 }
 
 /// One `[[listener]]`, with the routers of its routes.

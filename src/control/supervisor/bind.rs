@@ -1,0 +1,54 @@
+//! Whether workers will be able to bind the listeners that a reload adds. Asked before anything is published, because a
+//! reload applies as a whole or not at all.
+
+use crate::snapshot::{Listener, Snapshot};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+
+/// Binds each added address and lets it go again.
+///
+/// # Errors
+/// The first address that cannot be bound, with the likely cause.
+pub fn try_added(old: &Snapshot, new: &Snapshot) -> Result<(), String> {
+    let held = |id: u32| old.listeners.iter().any(|listener| listener.id == id);
+    for listener in new.listeners.iter().filter(|listener| !held(listener.id)) {
+        try_bind(listener.address).map_err(|error| explain(listener, &error))?;
+    }
+    Ok(())
+}
+
+/// Binds without listening: no connection can end up in the queue of a socket that nobody serves.
+fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())
+}
+
+fn explain(listener: &Listener, error: &io::Error) -> String {
+    let cause = match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    let Listener { name, address, .. } = listener;
+    format!("listener `{name}` cannot listen at {address}: {error}{cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_found_and_a_free_one_stays_free() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+        let address = taken.local_addr().expect("it has an address");
+        let tried = try_bind(address).map_err(|error| error.kind());
+        assert_eq!(tried, Err(io::ErrorKind::AddrInUse));
+        drop(taken);
+        assert!(try_bind(address).is_ok());
+        assert!(try_bind(address).is_ok());
+    }
+}

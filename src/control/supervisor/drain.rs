@@ -1,0 +1,47 @@
+//! What became of the connections of listeners that a reload removed: counted until they have ended or the deadline
+//! has come, then logged. The workers drain by themselves; here it is only watched.
+
+use crate::base::Sharded;
+use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::{ListenerStats, log};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often the count is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Connections of clients that are open on a listener, all workers together.
+pub fn open_connections(listener: &Listener) -> u64 {
+    open(&listener.stats)
+}
+
+fn open(stats: &Sharded<ListenerStats>) -> u64 {
+    stats.sum(|shard| u64::try_from(shard.connections_active.get()).unwrap_or(0))
+}
+
+/// Starts a task for each listener of `old` that `new` lacks. It holds the listener's counters, and nothing else of the
+/// old snapshot, until it has reported.
+pub fn report_removed(old: &Snapshot, new: &Snapshot) {
+    for listener in &old.listeners {
+        if !new.listeners.iter().any(|kept| kept.id == listener.id) {
+            let stats = Arc::clone(&listener.stats);
+            tokio::spawn(report(listener.name.clone(), stats, new.drain_timeout));
+        }
+    }
+}
+
+async fn report(name: String, stats: Arc<Sharded<ListenerStats>>, drain_timeout: Duration) {
+    let at_first = open(&stats);
+    let deadline = Instant::now() + drain_timeout;
+    while open(&stats) > 0 && Instant::now() < deadline {
+        sleep(INTERVAL).await;
+    }
+    let left = open(&stats);
+    let ended = at_first.saturating_sub(left);
+    if left == 0 {
+        log::info!("listener `{name}` drained: {ended} connections ended by themselves");
+    } else {
+        log::warn!("listener `{name}` drained: {ended} connections ended by themselves, {left} were cut off");
+    }
+}

@@ -1,0 +1,253 @@
+//! The supervisor: reloads, signals, the watch on the configuration's files, the drain. It alone publishes snapshots.
+//!
+//! Runs on the control thread ([`ControlThread`]); `cli/run` starts it and hands it what wakes the workers, since
+//! nothing in `control` knows the engine. The admin listener asks it for reloads through [`Supervisor::reload`].
+
+mod bind;
+mod changes;
+mod drain;
+mod signals;
+mod thread;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use thread::ControlThread;
+
+use super::admin::ReloadOutcome;
+use super::config::{self, Loaded, ProcessSettings, Report};
+use crate::snapshot::{Phase, Published};
+use crate::telemetry::access_log::{Destination, LogThread};
+use crate::telemetry::{ConfigStats, log};
+use crate::upstream::Registry;
+use changes::Changes;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{Mutex, Notify};
+
+/// Wakes one worker out of its wait, so that it looks at [`Published`].
+pub type Waker = Box<dyn Fn() + Send + Sync>;
+
+/// What a supervisor is started with: the state of a process whose first snapshot is in force.
+pub struct Start {
+    /// The configuration file; `None` when it is built in, and then there is nothing to reload.
+    pub file: Option<PathBuf>,
+    /// What the first configuration says outside of the snapshot.
+    pub running: Running,
+    /// The registry that the first snapshot was compiled with.
+    pub registry: Registry,
+    /// Holds the first snapshot.
+    pub published: Arc<Published>,
+    /// One for each worker.
+    pub wakers: Vec<Waker>,
+    /// Writes the access log.
+    pub log: Arc<LogThread>,
+    /// Counts reloads.
+    pub stats: Arc<ConfigStats>,
+}
+
+/// What the present configuration says outside of the snapshot.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// What no reload can change.
+    pub process: ProcessSettings,
+    /// Where the access log goes.
+    pub access_log: Option<Destination>,
+    /// Whether to reload when a file changes on disk.
+    pub watch: bool,
+    /// What to watch.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Running {
+    /// What `loaded` says outside of the snapshot.
+    pub fn of(loaded: &Loaded) -> Running {
+        Running {
+            process: loaded.settings.process.clone(),
+            access_log: loaded.settings.access_log.clone(),
+            watch: loaded.settings.watch,
+            paths: loaded.paths.clone(),
+        }
+    }
+}
+
+/// See the module.
+pub struct Supervisor {
+    file: Option<PathBuf>,
+    published: Arc<Published>,
+    wakers: Vec<Waker>,
+    log: Arc<LogThread>,
+    stats: Arc<ConfigStats>,
+    /// Held for the whole of a reload: one at a time.
+    state: Mutex<State>,
+    /// Asks [`run`](Supervisor::run) for a reload; several requests before it gets to it are one.
+    wanted: Notify,
+    /// Tells the watch that the files may be others now.
+    watched_changed: Notify,
+}
+
+struct State {
+    running: Running,
+    registry: Registry,
+}
+
+/// Why a reload changed nothing.
+enum Refusal {
+    Report(Report),
+    Other(String),
+}
+
+impl Supervisor {
+    /// The start counts as a reload that was applied.
+    pub fn new(start: Start) -> Arc<Supervisor> {
+        note_applied(&start.stats);
+        Arc::new(Supervisor {
+            file: start.file,
+            published: start.published,
+            wakers: start.wakers,
+            log: start.log,
+            stats: start.stats,
+            state: Mutex::new(State { running: start.running, registry: start.registry }),
+            wanted: Notify::new(),
+            watched_changed: Notify::new(),
+        })
+    }
+
+    /// Reads the configuration anew, and puts all of it in force or changes nothing. Logs the outcome.
+    pub async fn reload(&self) -> ReloadOutcome {
+        let mut state = self.state.lock().await;
+        let refusal = match self.load(&state.running.process).await {
+            Ok(loaded) => match self.apply(&mut state, loaded) {
+                Ok(outcome) => return outcome,
+                Err(why) => Refusal::Other(why),
+            },
+            Err(refusal) => refusal,
+        };
+        self.refused(&refusal)
+    }
+
+    /// Blocking work (files, host names) happens on a thread of its own, so that signals are heard meanwhile.
+    async fn load(&self, running: &ProcessSettings) -> Result<Loaded, Refusal> {
+        if self.published.phase() != Phase::Serving {
+            return Err(Refusal::Other("the process is shutting down".to_owned()));
+        }
+        let Some(file) = self.file.clone() else {
+            let why = "this process runs on a built-in configuration: there is no file to read";
+            return Err(Refusal::Other(why.to_owned()));
+        };
+        let running = running.clone();
+        let loading = tokio::task::spawn_blocking(move || config::load(&file, Some(&running)));
+        match loading.await {
+            Ok(loaded) => loaded.map_err(Refusal::Report),
+            Err(_) => Err(Refusal::Other("reading the configuration panicked; this is a bug".to_owned())),
+        }
+    }
+
+    /// What may fail (ports, the access log) is tried before anything is published.
+    fn apply(&self, state: &mut State, loaded: Loaded) -> Result<ReloadOutcome, String> {
+        let old = self.published.load();
+        let running = Running::of(&loaded);
+        let generation = old.generation + 1;
+        let warnings = loaded.warnings;
+        let snapshot = Arc::new(config::compile(loaded.settings, &mut state.registry, generation));
+        bind::try_added(&old, &snapshot)?;
+        if running.access_log != state.running.access_log {
+            let switched = self.log.switch(running.access_log.clone());
+            switched.map_err(|error| format!("cannot write the access log: {error}"))?;
+        }
+        let text = Changes::between(&old, &snapshot).to_string();
+        self.published.publish(Arc::clone(&snapshot));
+        self.wake_workers();
+        state.running = running;
+        self.watched_changed.notify_one();
+        note_applied(&self.stats);
+        self.stats.reloads.inc();
+        if warnings.warnings() > 0 {
+            let title = format_args!("the configuration has warnings");
+            log::write_block(log::Level::Warn, title, &warnings.to_string());
+        }
+        log::write_block(log::Level::Info, format_args!("reloaded: generation {generation}"), &text);
+        drain::report_removed(&old, &snapshot);
+        Ok(ReloadOutcome { applied: true, generation, text })
+    }
+
+    fn refused(&self, refusal: &Refusal) -> ReloadOutcome {
+        let text = match refusal {
+            Refusal::Report(report) => report.to_string(),
+            Refusal::Other(why) => why.clone(),
+        };
+        let generation = self.published.generation();
+        self.stats.reloads_refused.inc();
+        self.stats.last_reload_successful.set(0);
+        let title = format_args!("reload refused; generation {generation} stays in force");
+        log::write_block(log::Level::Error, title, &text);
+        ReloadOutcome { applied: false, generation, text }
+    }
+
+    /// Asks for a reload without waiting for it.
+    pub fn request_reload(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Serves signals, the watch and requests for reloads, for the life of the process.
+    ///
+    /// # Errors
+    /// If signals cannot be listened to.
+    pub async fn run(self: Arc<Self>) -> std::io::Result<()> {
+        let watch = tokio::spawn(watch::run(Arc::clone(&self)));
+        let reloads = tokio::spawn(Arc::clone(&self).reload_when_wanted());
+        let outcome = signals::run(&self).await;
+        watch.abort();
+        reloads.abort();
+        outcome
+    }
+
+    async fn reload_when_wanted(self: Arc<Self>) {
+        loop {
+            self.wanted.notified().await;
+            let supervisor = Arc::clone(&self);
+            // A task of its own, so that a bug costs one reload and not all later ones.
+            let reload = tokio::spawn(async move { supervisor.reload().await });
+            if reload.await.is_err() {
+                log::error!("a reload panicked; this is a bug");
+            }
+        }
+    }
+
+    /// Closes listeners and lets open connections end, until the drain deadline.
+    pub fn drain(&self) {
+        let snapshot = self.published.load();
+        let open: u64 = snapshot.listeners.iter().map(drain::open_connections).sum();
+        let most = config::values::duration_text(snapshot.drain_timeout);
+        log::info!("draining: {open} open connections have at most {most} to end");
+        self.published.advance(Phase::Draining);
+        self.wake_workers();
+    }
+
+    /// Closes everything at once.
+    pub fn stop(&self) {
+        log::info!("stopping at once");
+        self.published.advance(Phase::Stopping);
+        self.wake_workers();
+    }
+
+    fn wake_workers(&self) {
+        for wake in &self.wakers {
+            wake();
+        }
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+}
+
+/// Notes in the metrics that the configuration on disk is the one in force.
+fn note_applied(stats: &ConfigStats) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    stats.last_reload_successful.set(1);
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    stats.last_reload_success_timestamp.set(seconds);
+}
