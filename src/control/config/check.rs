@@ -15,7 +15,7 @@ use super::upstreams::Upstreams;
 use super::values::{self, shown};
 use crate::snapshot::Protocol;
 use crate::telemetry::access_log::Destination;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -47,7 +47,7 @@ pub fn check(
     let tops: Vec<Reader<'_, '_>> = documents.iter().map(open).collect();
     let top = tops.first()?;
     fragments_add_tables_only(main, fragments, &tops);
-    let process = process_settings(top, &tops);
+    let process = process_settings(documents, top, &tops);
     if let Some(running) = running {
         refuse_process_changes(&tops, running, &process);
     }
@@ -59,10 +59,10 @@ pub fn check(
     }
     include_is_a_directory(top);
     upstreams.warn_unused();
-    let finished = listeners.drafts.into_iter().map(|draft| finish(draft, &routes.rules, mistakes));
+    let mut ties = HashSet::new();
+    let finished = listeners.drafts.into_iter().map(|draft| finish(draft, &routes.rules, &mut ties, mistakes));
     Some(Settings {
         process,
-        access_log: access_log(documents, &tops),
         drain_timeout: top.duration("drain_timeout"),
         watch: top.boolean("watch"),
         listeners: finished.collect(),
@@ -90,11 +90,16 @@ fn include_is_a_directory(top: &Reader<'_, '_>) {
     top.text_with("include", "the path of a directory", filled);
 }
 
-fn finish(draft: ListenerDraft, rules: &[routers::Rule], mistakes: &Mistakes) -> ListenerSettings {
+fn finish(
+    draft: ListenerDraft,
+    rules: &[routers::Rule],
+    ties: &mut HashSet<(usize, usize)>,
+    mistakes: &Mistakes,
+) -> ListenerSettings {
     let mut settings = draft.settings;
     if let Protocol::Http(http) = &mut settings.protocol {
         let own: Vec<_> = draft.rules.iter().filter_map(|index| rules.get(*index)).collect();
-        http.router = routers::build(&own, mistakes);
+        http.router = routers::build(&own, ties, mistakes);
         if own.is_empty() && !draft.broken {
             let title = format!("no route belongs to listener `{}`", shown(&settings.name));
             mistakes.push(Mistake::warning(title, draft.place, "every request is answered with 404").of_absence());
@@ -149,14 +154,14 @@ fn only_table<'d, 'i>(
     found
 }
 
-fn process_settings(top: &Reader<'_, '_>, tops: &[Reader<'_, '_>]) -> ProcessSettings {
+fn process_settings(documents: &[Document<'_>], top: &Reader<'_, '_>, tops: &[Reader<'_, '_>]) -> ProcessSettings {
     let workers = top.optional_integer("workers").and_then(|workers| u32::try_from(workers).ok());
     let engine = [EngineChoice::Auto, EngineChoice::Uring, EngineChoice::Epoll][top.choice("engine").min(2)];
     let empty = DeTable::new();
     let absent = || Reader::new(&keys::ADMIN, top.place.file, top.place.clone(), &empty, top.mistakes());
     let admin = only_table(tops, "admin", &keys::ADMIN);
     let admin = admin.map_or_else(|| admin_address(&absent()), |(_, reader)| admin_address(&reader));
-    ProcessSettings { workers, engine, admin }
+    ProcessSettings { workers, engine, admin, access_log: access_log(documents, tops) }
 }
 
 fn access_log(documents: &[Document<'_>], tops: &[Reader<'_, '_>]) -> Option<Destination> {
@@ -216,6 +221,9 @@ fn refuse_process_changes(tops: &[Reader<'_, '_>], running: &ProcessSettings, wa
     }
     if running.admin != wanted.admin {
         refuse("admin", "address");
+    }
+    if running.access_log != wanted.access_log {
+        refuse("access_log", "path");
     }
 }
 

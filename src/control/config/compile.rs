@@ -46,6 +46,6 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         routes,
         upstreams: upstreams.collect(),
         drain_timeout: settings.drain_timeout,
-        access_log: settings.access_log.is_some(),
+        access_log: settings.process.access_log.is_some(),
     }
 }

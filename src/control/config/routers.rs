@@ -2,7 +2,8 @@
 //! them, and here they become mistakes that show both.
 
 use super::report::{Mistake, Mistakes, Place};
-use crate::router::Router;
+use crate::router::{PathMatch, Router, RouterBuilder};
+use std::collections::HashSet;
 
 /// What one route matches, as the file says it.
 #[derive(Debug)]
@@ -26,14 +27,29 @@ pub enum RulePath {
     Prefix(String),
 }
 
-/// The router of one listener. Ties are reported.
-pub fn build(rules: &[&Rule], mistakes: &Mistakes) -> Router {
-    let _ = (rules, mistakes, tie);
-    Router::default()
+/// The router of one listener. Ties are reported, each pair of routes once for all listeners.
+pub fn build(rules: &[&Rule], ties: &mut HashSet<(usize, usize)>, mistakes: &Mistakes) -> Router {
+    let mut builder = RouterBuilder::new();
+    for rule in rules {
+        let path = match &rule.path {
+            RulePath::Exact(path) => PathMatch::Exact(path),
+            RulePath::Prefix(prefix) => PathMatch::Prefix(prefix),
+        };
+        // The limit on routes is far below `u32::MAX`.
+        let route = u32::try_from(rule.route).unwrap_or(u32::MAX);
+        let Err(conflict) = builder.add(&rule.hosts, path, &rule.methods, route) else { continue };
+        let first = rules.iter().find(|earlier| earlier.route == conflict.first as usize);
+        if let Some(first) = first
+            && ties.insert((first.route, rule.route))
+        {
+            mistakes.push(tie(first, rule));
+        }
+    }
+    builder.build()
 }
 
 fn tie(first: &Rule, second: &Rule) -> Mistake {
-    Mistake::error("two routes match the same requests", second.place.clone(), "this route ties with another")
-        .and(first.place.clone(), "it matches the same host, path and method")
-        .help("make one of them more specific, by host, path or method, or remove one")
+    Mistake::error("two routes match the same requests", second.place.clone(), "this one ties ...")
+        .and(first.place.clone(), "... with this one")
+        .help("make one of them more specific by host, path or method, or remove one")
 }

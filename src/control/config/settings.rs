@@ -11,8 +11,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Settings {
     pub process: ProcessSettings,
-    /// Where the access log goes; `None` is no access log. Paths are already relative to the file that names them.
-    pub access_log: Option<Destination>,
     /// See [`crate::snapshot::Snapshot::drain_timeout`].
     pub drain_timeout: Duration,
     /// Whether to reload when a file changes on disk.
@@ -31,6 +29,8 @@ pub struct ProcessSettings {
     pub engine: EngineChoice,
     /// Where the admin listener listens; `None` is nowhere.
     pub admin: Option<SocketAddr>,
+    /// Where the access log goes; `None` is no access log. Paths are already relative to the file that names them.
+    pub access_log: Option<Destination>,
 }
 
 /// How workers talk to the kernel.

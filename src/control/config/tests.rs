@@ -71,7 +71,7 @@ fn golden(path: &Path, actual: &str) {
 fn the_smallest_file_is_enough_and_safe() {
     let settings = settings_of(SMALLEST);
     assert_eq!(settings.process.admin, Some(SocketAddr::from(([127, 0, 0, 1], 9_900))));
-    assert_eq!(settings.access_log, None);
+    assert_eq!(settings.process.access_log, None);
     assert_eq!((settings.listeners.len(), settings.routes.len(), settings.upstreams.len()), (1, 1, 1));
     let crate::snapshot::Protocol::Http(http) = &settings.listeners[0].protocol else { panic!("http is the default") };
     assert!(http.trusted.is_empty());
@@ -97,10 +97,10 @@ fn a_snapshot_keeps_what_belongs_to_identities() {
 #[test]
 fn a_reload_cannot_change_what_holds_for_the_process() {
     let running = settings_of(SMALLEST).process;
-    let changed = format!("workers = 3\nengine = \"epoll\"\n[admin]\naddress = \"off\"\n{SMALLEST}");
+    let changed = format!("workers = 3\nengine = \"epoll\"\n[admin]\naddress = \"off\"\n[access_log]\n{SMALLEST}");
     let files = Files::of_text("ringgate.toml", &changed);
     let report = load_files(files, Some(&running), &resolve).expect_err("it is refused");
-    assert_eq!(report.errors(), 3, "{report}");
+    assert_eq!(report.errors(), 4, "{report}");
     golden(&golden_path("process_changes.txt"), &format!("{report}\n"));
     let same = load_files(Files::of_text("ringgate.toml", SMALLEST), Some(&running), &resolve);
     assert!(same.is_ok());

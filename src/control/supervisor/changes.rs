@@ -30,10 +30,6 @@ impl Changes {
         if old.drain_timeout != new.drain_timeout {
             changes.lines.push("drain_timeout changed".to_owned());
         }
-        if old.access_log != new.access_log {
-            let state = if new.access_log { "on" } else { "off" };
-            changes.lines.push(format!("access log {state}"));
-        }
         changes
     }
 

@@ -18,7 +18,7 @@ pub use thread::ControlThread;
 use super::admin::ReloadOutcome;
 use super::config::{self, Loaded, ProcessSettings, Report};
 use crate::snapshot::{Phase, Published};
-use crate::telemetry::access_log::{Destination, LogThread};
+use crate::telemetry::access_log::LogThread;
 use crate::telemetry::{ConfigStats, log};
 use crate::upstream::Registry;
 use changes::Changes;
@@ -42,7 +42,7 @@ pub struct Start {
     pub published: Arc<Published>,
     /// One for each worker.
     pub wakers: Vec<Waker>,
-    /// Writes the access log.
+    /// Writes the access log; SIGUSR1 has it reopen its file.
     pub log: Arc<LogThread>,
     /// Counts reloads.
     pub stats: Arc<ConfigStats>,
@@ -53,8 +53,6 @@ pub struct Start {
 pub struct Running {
     /// What no reload can change.
     pub process: ProcessSettings,
-    /// Where the access log goes.
-    pub access_log: Option<Destination>,
     /// Whether to reload when a file changes on disk.
     pub watch: bool,
     /// What to watch.
@@ -64,12 +62,7 @@ pub struct Running {
 impl Running {
     /// What `loaded` says outside of the snapshot.
     pub fn of(loaded: &Loaded) -> Running {
-        Running {
-            process: loaded.settings.process.clone(),
-            access_log: loaded.settings.access_log.clone(),
-            watch: loaded.settings.watch,
-            paths: loaded.paths.clone(),
-        }
+        Running { process: loaded.settings.process.clone(), watch: loaded.settings.watch, paths: loaded.paths.clone() }
     }
 }
 
@@ -145,7 +138,7 @@ impl Supervisor {
         }
     }
 
-    /// What may fail (ports, the access log) is tried before anything is published.
+    /// What may still fail, the ports of added listeners, is tried before anything is published.
     fn apply(&self, state: &mut State, loaded: Loaded) -> Result<ReloadOutcome, String> {
         let old = self.published.load();
         let running = Running::of(&loaded);
@@ -153,10 +146,6 @@ impl Supervisor {
         let warnings = loaded.warnings;
         let snapshot = Arc::new(config::compile(loaded.settings, &mut state.registry, generation));
         bind::try_added(&old, &snapshot)?;
-        if running.access_log != state.running.access_log {
-            let switched = self.log.switch(running.access_log.clone());
-            switched.map_err(|error| format!("cannot write the access log: {error}"))?;
-        }
         let text = Changes::between(&old, &snapshot).to_string();
         self.published.publish(Arc::clone(&snapshot));
         self.wake_workers();

@@ -182,20 +182,6 @@ fn a_drain_goes_only_forward_and_ends_reloads() {
 }
 
 #[test]
-fn the_access_log_moves_with_a_reload_or_refuses_it() {
-    on_control(async {
-        let fixture = started_with(FIRST);
-        let with_log = |path: &str| format!("{FIRST}\n[access_log]\npath = \"{path}\"\n");
-        fixture.directory.write("ringgate.toml", &with_log("missing/access.log"));
-        assert!(fixture.supervisor.reload().await.text.contains("cannot write the access log"));
-        fixture.directory.write("ringgate.toml", &with_log("access.log"));
-        assert!(fixture.supervisor.reload().await.text.contains("access log on"));
-        assert!(fixture.directory.0.join("access.log").exists());
-        assert!(fixture.supervisor.published.load().access_log);
-    });
-}
-
-#[test]
 fn a_change_on_disk_reloads_where_the_file_asks_for_it() {
     on_control(async {
         let fixture = started_with(&format!("watch = true\ninclude = \"conf.d\"\n{FIRST}"));
