@@ -8,17 +8,17 @@ use super::{Conflict, MethodIndex, PathMatch};
 use std::collections::HashMap;
 use std::fmt;
 
-/// The node where a trie begins.
+/// The branch where a trie begins.
 pub(super) type Root = u32;
 
 /// The tries of all hosts.
 #[derive(Default)]
 pub(super) struct Paths {
-    nodes: Vec<Node>,
+    branches: Vec<Branch>,
 }
 
 #[derive(Default)]
-struct Node {
+struct Branch {
     children: HashMap<Box<[u8]>, u32>,
     prefix: Option<Box<Entry>>,
     exact: Option<Box<Entry>>,
@@ -80,8 +80,8 @@ impl Entry {
 
 impl Paths {
     pub fn add_root(&mut self) -> Root {
-        self.nodes.push(Node::default());
-        self.nodes.len() as u32 - 1
+        self.branches.push(Branch::default());
+        self.branches.len() as u32 - 1
     }
 
     /// The entry for a path rule under `root`, made if it is new.
@@ -97,18 +97,18 @@ impl Paths {
         for segment in segments.into_iter().flatten() {
             at = self.child(at, segment);
         }
-        let node = &mut self.nodes[at as usize];
+        let branch = &mut self.branches[at as usize];
         match path {
-            PathMatch::Exact(_) => node.exact.get_or_insert_default(),
-            PathMatch::Prefix(_) => node.prefix.get_or_insert_default(),
+            PathMatch::Exact(_) => branch.exact.get_or_insert_default(),
+            PathMatch::Prefix(_) => branch.prefix.get_or_insert_default(),
         }
     }
 
     fn child(&mut self, at: u32, segment: &str) -> u32 {
-        let next = self.nodes.len() as u32;
-        let child = *self.nodes[at as usize].children.entry(segment.as_bytes().into()).or_insert(next);
+        let next = self.branches.len() as u32;
+        let child = *self.branches[at as usize].children.entry(segment.as_bytes().into()).or_insert(next);
         if child == next {
-            self.nodes.push(Node::default());
+            self.branches.push(Branch::default());
         }
         child
     }
@@ -116,31 +116,31 @@ impl Paths {
     /// Shows every entry that matches `path`, the least specific first.
     #[inline]
     pub fn walk<'a>(&'a self, root: Root, path: &[u8], mut show: impl FnMut(&'a Entry)) {
-        let Some(mut node) = self.nodes.get(root as usize) else {
+        let Some(mut branch) = self.branches.get(root as usize) else {
             return;
         };
         let Some(mut rest) = path.strip_prefix(b"/") else {
             // The asterisk form, or no path at all.
-            node.prefix.iter().for_each(|entry| show(entry));
+            branch.prefix.iter().for_each(|entry| show(entry));
             return;
         };
         loop {
-            if let Some(entry) = &node.prefix {
+            if let Some(entry) = &branch.prefix {
                 show(entry);
             }
-            if node.children.is_empty() {
+            if branch.children.is_empty() {
                 return;
             }
             let end = memchr::memchr(b'/', rest);
             let segment = &rest[..end.unwrap_or(rest.len())];
-            let Some(child) = node.children.get(segment) else {
+            let Some(child) = branch.children.get(segment) else {
                 return;
             };
-            node = &self.nodes[*child as usize];
+            branch = &self.branches[*child as usize];
             let Some(end) = end else { break };
             rest = &rest[end + 1..];
         }
-        for entry in node.prefix.iter().chain(&node.exact) {
+        for entry in branch.prefix.iter().chain(&branch.exact) {
             show(entry);
         }
     }
@@ -148,6 +148,6 @@ impl Paths {
 
 impl fmt::Debug for Paths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} path nodes", self.nodes.len())
+        write!(f, "{} path branches", self.branches.len())
     }
 }
