@@ -1,2 +1,5 @@
 //! Arguments → run → exit code.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    ringgate::cli::main()
+}

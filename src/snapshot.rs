@@ -50,6 +50,8 @@ pub struct Listener {
 }
 
 /// What a listener speaks.
+// There are few listeners, and each is reached by one step less without a box.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Protocol {
     Http(HttpSettings),
