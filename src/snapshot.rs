@@ -5,8 +5,8 @@
 use crate::balancer::Balance;
 use crate::base::Sharded;
 use crate::router::Router;
-use crate::telemetry::{ListenerStats, RouteStats};
-use crate::upstream::{Endpoint, UpstreamIdentity, UpstreamIndex};
+use crate::telemetry::RouteStats;
+use crate::upstream::{Endpoint, ListenerIdentity, UpstreamIdentity, UpstreamIndex};
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,24 +34,27 @@ pub struct Snapshot {
 /// sockets and connections.
 #[derive(Debug)]
 pub struct Listener {
-    /// Of the identity: the same in every snapshot for as long as the address stays (with port 0, address and name);
-    /// never reused while anything holds the listener's `stats`. What workers tell listeners apart by.
-    pub id: u32,
+    /// What outlives this snapshot: the same in every one for as long as the address stays (with port 0, address and
+    /// name). What workers tell listeners apart by.
+    pub identity: Arc<ListenerIdentity>,
     /// As configured, or the address as written there. Unique; a reload may change it.
     pub name: String,
-    /// Where to bind. Port 0 takes a free port at every bind.
+    /// Where to bind. Port 0 takes a port that is free when the listener is added.
     pub address: SocketAddr,
     /// Open connections of clients, all workers together; at least 1.
     pub connections_max: u32,
     /// What the listener speaks, with the settings of that protocol.
     pub protocol: Protocol,
-    /// Counters of the identity, one shard a worker.
-    pub stats: Arc<Sharded<ListenerStats>>,
+}
+
+impl Listener {
+    /// Where its sockets are bound: the configured address, with the port that was found for port 0.
+    pub fn bound_address(&self) -> SocketAddr {
+        self.identity.bound.get().copied().unwrap_or(self.address)
+    }
 }
 
 /// What a listener speaks.
-// There are few listeners, and each is reached by one step less without a box.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Protocol {
     Http(HttpSettings),

@@ -1,1 +1,158 @@
-//! worker
+//! One data-plane thread: its engine, its listeners, its view of the snapshot. It follows what is published and reports
+//! through counters; it decides nothing. `cli/run` starts one for each core; simulations run [`serve`] on a simulated
+//! engine.
+
+use crate::base::Sharded;
+use crate::connection::{Context, http1};
+use crate::engine::{DriverChoice, Engine, EngineCounts, EngineSettings, Remote};
+use crate::listener::Listeners;
+use crate::snapshot::{Phase, Published};
+use crate::telemetry::WorkerStats;
+use crate::telemetry::access_log::AccessLogWriter;
+use crate::telemetry::log::WorkerLog;
+use crate::telemetry::timestamp::wall_clock_micros;
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often engine counts go into the statistics and the log's clock is set.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often a drain looks whether connections are left.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// What a worker is made of.
+pub struct Worker {
+    /// From 0.
+    pub index: usize,
+    /// The processor that the thread is pinned to, if any.
+    pub processor: Option<usize>,
+    pub driver: DriverChoice,
+    pub published: Arc<Published>,
+    pub stats: Arc<Sharded<WorkerStats>>,
+    pub access_log: AccessLogWriter,
+    pub log: WorkerLog,
+}
+
+/// What a worker says once it listens.
+pub struct Started {
+    pub index: usize,
+    /// Wakes the worker to look at what is published.
+    pub remote: Remote,
+    /// "uring" or "epoll".
+    pub driver: &'static str,
+    /// Why it is not uring although that was left open.
+    pub fallback: Option<String>,
+}
+
+impl Worker {
+    /// Starts the thread "worker-N". It reports through `started` when its listeners are open, or why it cannot run.
+    ///
+    /// # Errors
+    /// If the thread cannot be made.
+    pub fn start(self, started: Sender<Result<Started, String>>) -> io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(format!("worker-{}", self.index)).spawn(move || {
+            if let Some(processor) = self.processor {
+                crate::engine::pin_thread(processor);
+            }
+            let settings = EngineSettings { driver: self.driver, ..EngineSettings::default() };
+            let engine = match Engine::new(&settings) {
+                Ok(engine) => engine,
+                Err(error) => {
+                    let _ = started.send(Err(format!("worker {} cannot start: {error}", self.index)));
+                    return;
+                }
+            };
+            let main = run(engine.clone(), self, started);
+            engine.run(main);
+            engine.stop();
+        })
+    }
+}
+
+async fn run(engine: Engine, worker: Worker, started: Sender<Result<Started, String>>) {
+    let index = worker.index;
+    let context = Context::new(&engine, index, worker.published, worker.stats, worker.access_log, worker.log);
+    let report = Started {
+        index,
+        remote: engine.remote(),
+        driver: engine.driver_name(),
+        fallback: engine.fallback().map(str::to_owned),
+    };
+    serve(context, move |errors| {
+        let outcome = if errors.is_empty() {
+            Ok(report)
+        } else {
+            let errors: Vec<String> =
+                errors.iter().map(|(name, error)| format!("listener `{name}` cannot be opened: {error}")).collect();
+            Err(errors.join("\n"))
+        };
+        let _ = started.send(outcome);
+    })
+    .await;
+}
+
+/// Serves what is published until the phase is Stopping, or Draining and nothing is left to drain.
+/// `opened` is told once how the first listeners opened.
+pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Error)>)) {
+    let engine = &context.engine;
+    let listeners = Listeners::default();
+    engine.spawn(http1::watch_parked(context.clone()));
+    let idle = context.clone();
+    engine.spawn(async move { idle.watch_idle().await });
+    engine.spawn(keep_house(context.clone()));
+    let mut view = context.view();
+    opened(listeners.follow(&context, &view));
+    while context.published.phase() == Phase::Serving {
+        engine.woken().await;
+        let new = context.view();
+        if Rc::ptr_eq(&view, &new) {
+            continue;
+        }
+        view = new;
+        for (name, error) in listeners.follow(&context, &view) {
+            context.log.error(format_args!("listener `{name}` cannot be opened by worker {}: {error}", context.worker));
+        }
+        context.forget_endpoints();
+    }
+    drain(&context, &listeners).await;
+}
+
+/// Lets connections end, until the deadline or until the process is to stop at once.
+async fn drain(context: &Rc<Context>, listeners: &Listeners) {
+    listeners.close_all(context);
+    // Let the accept loops take in what the kernel had queued for them.
+    context.engine.sleep(Duration::from_millis(1)).await;
+    context.close_parked();
+    let deadline = context.engine.now() + context.view().snapshot.drain_timeout;
+    while context.connections.get() > 0
+        && context.engine.now() < deadline
+        && context.published.phase() == Phase::Draining
+    {
+        context.engine.sleep(DRAIN_LOOK).await;
+    }
+}
+
+async fn keep_house(context: Rc<Context>) {
+    let last = Cell::new(EngineCounts::default());
+    loop {
+        context.access_log.sync_clock(context.engine.now(), wall_clock_micros());
+        let counts = context.engine.counts();
+        let before = last.replace(counts);
+        let stats = context.worker_stats();
+        stats.engine_turns.add(counts.turns - before.turns);
+        stats.engine_completions.add(counts.completions - before.completions);
+        stats.engine_receive_paused.add(counts.receive_paused - before.receive_paused);
+        stats.engine_sends_stalled.add(counts.sends_stalled - before.sends_stalled);
+        stats.engine_completion_overflows.add(counts.completion_overflows - before.completion_overflows);
+        stats.tasks_panicked.add(counts.tasks_panicked - before.tasks_panicked);
+        stats.tasks_active.set(counts.tasks_active as i64);
+        stats.engine_buffers_free.set(counts.buffers_free as i64);
+        stats.connections_parked.set(context.parked() as i64);
+        stats.snapshot_generation.set(context.view().snapshot.generation as i64);
+        context.engine.sleep(HOUSEKEEPING).await;
+    }
+}

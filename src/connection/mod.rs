@@ -1,1 +1,26 @@
-//! connection
+//! One client connection from accept to close: the only place where engine, protocol, routing, balancing and telemetry
+//! meet. `listener` hands a stream over; what happens to it until it closes is written here.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `context` | what all connections of a worker share; a worker's view of the snapshot |
+//! | `client` | the client's side of a connection, and its part in the counts |
+//! | `http1` | HTTP/1 on either side: heads, bodies and trailers over a stream; the life of a client connection |
+//! | `exchange` | one request and its response, whatever version either side speaks |
+//! | `connect` | a connection to an endpoint: an idle one, or a new one |
+//! | `idle` | idle connections to endpoints |
+//! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
+//!
+//! No parsing of configuration, no decision that a pure module could make.
+
+mod client;
+mod connect;
+mod context;
+mod exchange;
+pub mod http1;
+mod idle;
+mod relay;
+pub mod tcp;
+
+pub use client::{Client, ListenerHandle};
+pub use context::{Context, View};

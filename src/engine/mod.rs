@@ -24,7 +24,7 @@ pub use buffer::{Chunk, Outgoing};
 pub use future::{Elapsed, Event, Raced, Timeout, join, race};
 pub use parking::{Parked, Parking, Ticket};
 pub use sim::SimSettings;
-pub use socket::raise_fd_limit;
+pub use socket::{pin_thread, processors, raise_fd_limit};
 
 use crate::base::Instant;
 use driver::{Driver, ListenerId, StreamId};

@@ -70,13 +70,14 @@ impl<T> Parking<T> {
         Ticket { index, ticket }
     }
 
+    /// Whether the stream that `ticket` names is still here.
+    pub fn holds(&self, ticket: Ticket) -> bool {
+        self.places.borrow().get(ticket.index as usize).is_some_and(|place| place.ticket == ticket.ticket)
+    }
+
     /// Takes a parked stream back, whatever has happened on it.
     pub fn take(&self, ticket: Ticket) -> Option<Parked<T>> {
-        match self.places.borrow().get(ticket.index as usize) {
-            Some(place) if place.ticket == ticket.ticket => {}
-            _ => return None,
-        }
-        Some(self.remove(ticket.index, false))
+        self.holds(ticket).then(|| self.remove(ticket.index, false))
     }
 
     /// The next stream on which something has happened. For one caller at a time.

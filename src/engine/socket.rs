@@ -56,11 +56,6 @@ pub(super) fn linger_off(fd: RawFd) {
     let _ = borrowed(fd, |socket| socket.set_linger(Some(std::time::Duration::ZERO)));
 }
 
-/// The error that a connect or another asynchronous act has left on the socket; the kernel then forgets it.
-pub(super) fn take_error(fd: RawFd) -> Option<io::Error> {
-    borrowed(fd, |socket| socket.take_error()).ok().flatten()
-}
-
 fn ip_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }
@@ -94,4 +89,28 @@ pub fn raise_fd_limit(wanted: u64) -> io::Result<u64> {
         }
     }
     Ok(limit.rlim_cur)
+}
+
+/// Pins the calling thread to one processor. A refusal (a cpuset that changed) leaves it where the kernel likes.
+pub fn pin_thread(processor: usize) {
+    // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET checks nothing but the index is far below its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if processor < libc::CPU_SETSIZE as usize {
+            libc::CPU_SET(processor, &mut set);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+        }
+    }
+}
+
+/// The processors that this process may run on.
+pub fn processors() -> Vec<usize> {
+    // SAFETY: an all-zero cpu_set_t is valid for the kernel to fill; CPU_ISSET reads below its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) != 0 {
+            return vec![0];
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|index| libc::CPU_ISSET(*index, &set)).collect()
+    }
 }

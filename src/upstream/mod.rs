@@ -7,10 +7,10 @@ mod registry;
 pub use registry::Registry;
 
 use crate::base::Sharded;
-use crate::telemetry::{EndpointStats, UpstreamStats};
+use crate::telemetry::{EndpointStats, ListenerStats, UpstreamStats};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 /// The index of an upstream in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,4 +47,15 @@ pub struct UpstreamIdentity {
     pub name: String,
     /// Counters, one shard a worker.
     pub stats: Sharded<UpstreamStats>,
+}
+
+/// What belongs to a listener's address and survives every swap.
+#[derive(Debug)]
+pub struct ListenerIdentity {
+    /// Dense and never reused while anything holds this value.
+    pub id: u32,
+    /// Where it is bound, once it is: with port 0 the port that was free then, the same for every worker.
+    pub bound: OnceLock<SocketAddr>,
+    /// Counters, one shard a worker.
+    pub stats: Sharded<ListenerStats>,
 }

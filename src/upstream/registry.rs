@@ -5,7 +5,7 @@
 //! Not a table of what is in force (that is the snapshot) and not shared: the control plane alone owns the one
 //! [`Registry`] and asks it while it compiles a snapshot.
 
-use super::{EndpointIdentity, UpstreamIdentity};
+use super::{EndpointIdentity, ListenerIdentity, UpstreamIdentity};
 use crate::base::Sharded;
 use crate::telemetry::{EndpointStats, ListenerStats, RouteStats, UpstreamStats};
 use std::cmp::Reverse;
@@ -13,7 +13,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Hands out identities. It holds none of them alive: a value lives for as long as a snapshot or a worker holds it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Registry {
     upstreams: Living<String, UpstreamIdentity>,
     endpoints: HashMap<(String, SocketAddr), (u32, Weak<EndpointIdentity>)>,
     endpoint_ids: Ids,
-    listeners: HashMap<ListenerKey, (u32, Weak<Sharded<ListenerStats>>)>,
+    listeners: HashMap<ListenerKey, (u32, Weak<ListenerIdentity>)>,
     listener_ids: Ids,
     routes: Living<String, Sharded<RouteStats>>,
 }
@@ -77,19 +77,18 @@ impl Registry {
         made
     }
 
-    /// The id and counters of the listener at this address. With port 0 each start picks a port of its own, so there
-    /// the name tells listeners apart.
-    pub fn listener(&mut self, name: &str, address: SocketAddr) -> (u32, Arc<Sharded<ListenerStats>>) {
+    /// The identity of the listener at this address. With port 0 each start picks a port of its own, so there the name
+    /// tells listeners apart.
+    pub fn listener(&mut self, name: &str, address: SocketAddr) -> Arc<ListenerIdentity> {
         let key = ListenerKey { address, name: if address.port() == 0 { name.to_owned() } else { String::new() } };
-        if let Some((id, weak)) = self.listeners.get(&key)
-            && let Some(held) = weak.upgrade()
-        {
-            return (*id, held);
+        if let Some(held) = self.listeners.get(&key).and_then(|(_, weak)| weak.upgrade()) {
+            return held;
         }
         let id = renew(&mut self.listeners, &key, &mut self.listener_ids);
-        let made = Arc::new(Sharded::<ListenerStats>::new(self.workers));
+        let stats = Sharded::<ListenerStats>::new(self.workers);
+        let made = Arc::new(ListenerIdentity { id, bound: OnceLock::new(), stats });
         self.listeners.insert(key, (id, Arc::downgrade(&made)));
-        (id, made)
+        made
     }
 
     /// The counters of the route of this name.
@@ -199,13 +198,12 @@ mod tests {
     #[test]
     fn a_listener_is_its_address_and_with_port_0_also_its_name() {
         let mut registry = Registry::new(1);
-        let (web, held) = registry.listener("web", address(80));
-        let (renamed, same) = registry.listener("renamed", address(80));
-        assert_eq!(web, renamed);
-        assert!(Arc::ptr_eq(&held, &same));
+        let web = registry.listener("web", address(80));
+        let renamed = registry.listener("renamed", address(80));
+        assert!(Arc::ptr_eq(&web, &renamed));
         let a = registry.listener("a", address(0));
         let b = registry.listener("b", address(0));
-        assert_ne!(a.0, b.0);
+        assert_ne!(a.id, b.id);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
 fn listeners(snapshot: &Snapshot) -> Vec<Counted<'_, ListenerStats>> {
     let mut once = Once::default();
     let all = snapshot.listeners.iter();
-    all.filter_map(|listener| once.counted(&[("listener", &listener.name)], &listener.stats)).collect()
+    all.filter_map(|listener| once.counted(&[("listener", &listener.name)], &listener.identity.stats)).collect()
 }
 
 fn routes(snapshot: &Snapshot) -> Vec<Counted<'_, RouteStats>> {

@@ -52,8 +52,6 @@ pub struct AdminState {
     pub workers: Arc<Sharded<WorkerStats>>,
     pub config: Arc<ConfigStats>,
     pub log: Arc<LogStats>,
-    /// Where a listener (by its id) is bound, for those configured with port 0; `None` if that is not known.
-    pub bound: Box<dyn Fn(u32) -> Option<SocketAddr> + Send + Sync>,
     /// Asks the supervisor to read the configuration anew.
     pub reload: Box<dyn Fn() -> ReloadFuture + Send + Sync>,
 }

@@ -64,7 +64,7 @@ async fn metrics_page(State(shown): State<Shown>) -> Response {
 }
 
 async fn snapshot_page(State(shown): State<Shown>) -> Response {
-    let made = make(&shown, |state| view::snapshot(&state.published.load(), &state.bound)).await;
+    let made = make(&shown, |state| view::snapshot(&state.published.load())).await;
     made.map(Json).into_response()
 }
 

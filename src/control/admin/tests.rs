@@ -17,7 +17,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let second = Duration::from_secs(1);
     let name = "web \"quoted\"".to_owned();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (id, stats) = registry.listener(&name, address);
+    let identity = registry.listener(&name, address);
     let target = Target::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
     let protocol = Protocol::Tcp(TcpSettings { upstream: target, idle_timeout: second });
     let route = || Route {
@@ -41,7 +41,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
     };
     Snapshot {
         generation: 4,
-        listeners: vec![Listener { id, name, address, connections_max: 100, protocol, stats }],
+        listeners: vec![Listener { identity, name, address, connections_max: 100, protocol }],
         // Two routes of one name: no compiler makes them, and Prometheus must not see a series twice all the same.
         routes: vec![route(), route()],
         upstreams: vec![upstream],
@@ -58,7 +58,6 @@ fn state(endpoints: u16) -> AdminState {
         workers: Arc::new(Sharded::new(2)),
         config: Arc::default(),
         log: Arc::default(),
-        bound: Box::new(|id| Some(SocketAddr::from(([127, 0, 0, 1], 8_000 + id as u16)))),
         reload: Box::new(|| {
             Box::pin(async { ReloadOutcome { applied: true, generation: 5, text: "1 endpoint added".into() } })
         }),
@@ -119,7 +118,7 @@ async fn ready_follows_the_phase() {
 async fn metrics_are_valid_and_show_everything() {
     let state = Arc::new(state(3));
     let snapshot = state.published.load();
-    snapshot.listeners[0].stats.shard(1).connections_accepted.add(9);
+    snapshot.listeners[0].identity.stats.shard(1).connections_accepted.add(9);
     snapshot.upstreams[0].endpoints[2].identity.stats.shard(0).requests.add(7);
     state.workers.shard(1).engine_turns.add(3);
     state.config.reloads.inc();
@@ -161,7 +160,7 @@ async fn the_snapshot_in_force_is_shown() {
     let address = start(state).await;
     let shown = ask(address, "GET", "/snapshot").await.json();
     assert_eq!(shown["generation"], 4);
-    assert_eq!(shown["listeners"][0]["bound"], "127.0.0.1:8000");
+    assert_eq!(shown["listeners"][0]["bound"], snapshot.listeners[0].bound_address().to_string());
     assert_eq!(shown["listeners"][0]["upstreams"][0]["upstream"], "api");
     assert_eq!(shown["upstreams"][0]["balance"], "least_request");
     assert_eq!(shown["upstreams"][0]["endpoints"][1]["address"], "10.0.0.1:2");

@@ -26,7 +26,7 @@ struct ListenerView {
     /// As configured.
     address: SocketAddr,
     /// Where it is bound: another port if the configured one is 0.
-    bound: Option<SocketAddr>,
+    bound: SocketAddr,
     protocol: &'static str,
     connections_active: i64,
     connections_max: u32,
@@ -66,30 +66,28 @@ struct EndpointView {
     connections_idle: i64,
 }
 
-/// `bound` says where a listener is bound, by its id.
-pub(super) fn snapshot(snapshot: &Snapshot, bound: impl Fn(u32) -> Option<SocketAddr>) -> SnapshotView {
+pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
     SnapshotView {
         generation: snapshot.generation,
         drain_timeout_seconds: snapshot.drain_timeout.as_secs_f64(),
         access_log: snapshot.access_log,
-        listeners: snapshot.listeners.iter().map(|each| listener(snapshot, each, bound(each.id))).collect(),
+        listeners: snapshot.listeners.iter().map(|each| listener(snapshot, each)).collect(),
         routes: snapshot.routes.iter().map(|each| route(snapshot, each)).collect(),
         upstreams: snapshot.upstreams.iter().map(upstream).collect(),
     }
 }
 
-fn listener(snapshot: &Snapshot, listener: &Listener, bound: Option<SocketAddr>) -> ListenerView {
+fn listener(snapshot: &Snapshot, listener: &Listener) -> ListenerView {
     let (protocol, upstreams) = match &listener.protocol {
         Protocol::Http(_) => ("http", Vec::new()),
         Protocol::Tcp(tcp) => ("tcp", target(snapshot, &tcp.upstream)),
     };
-    let known = (listener.address.port() != 0).then_some(listener.address);
     ListenerView {
         name: listener.name.clone(),
         address: listener.address,
-        bound: bound.or(known),
+        bound: listener.bound_address(),
         protocol,
-        connections_active: level(&listener.stats, |stats| &stats.connections_active),
+        connections_active: level(&listener.identity.stats, |stats| &stats.connections_active),
         connections_max: listener.connections_max,
         upstreams,
     }

@@ -9,9 +9,9 @@ use crate::upstream::{Endpoint, Registry};
 pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> Snapshot {
     registry.sweep();
     let listeners = settings.listeners.into_iter().map(|listener| {
-        let (id, stats) = registry.listener(&listener.name, listener.address);
+        let identity = registry.listener(&listener.name, listener.address);
         let (connections_max, protocol) = (listener.connections_max, listener.protocol);
-        Listener { id, name: listener.name, address: listener.address, connections_max, protocol, stats }
+        Listener { identity, name: listener.name, address: listener.address, connections_max, protocol }
     });
     let listeners = listeners.collect();
     let routes = settings.routes.into_iter().map(|route| Route {

@@ -88,8 +88,8 @@ fn a_snapshot_keeps_what_belongs_to_identities() {
     let (old, new) = (&first.upstreams[0], &second.upstreams[0]);
     assert!(Arc::ptr_eq(&old.identity, &new.identity));
     assert!(Arc::ptr_eq(&old.endpoints[0].identity, &new.endpoints[1].identity));
-    assert_eq!(first.listeners[0].id, second.listeners[0].id);
-    assert!(Arc::ptr_eq(&first.listeners[0].stats, &second.listeners[0].stats));
+    assert_eq!(first.listeners[0].identity.id, second.listeners[0].identity.id);
+    assert!(Arc::ptr_eq(&first.listeners[0].identity, &second.listeners[0].identity));
     assert!(Arc::ptr_eq(&first.routes[0].stats, &second.routes[0].stats));
     assert_eq!((second.generation, new.retries), (2, 7));
 }

@@ -6,24 +6,40 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 
+/// Binds each address of the first snapshot and lets it go again.
+///
+/// # Errors
+/// The first address that cannot be bound, with the likely cause.
+pub fn bind_first(snapshot: &Snapshot) -> Result<(), String> {
+    try_all(snapshot.listeners.iter())
+}
+
 /// Binds each added address and lets it go again.
 ///
 /// # Errors
 /// The first address that cannot be bound, with the likely cause.
 pub fn try_added(old: &Snapshot, new: &Snapshot) -> Result<(), String> {
-    let held = |id: u32| old.listeners.iter().any(|listener| listener.id == id);
-    for listener in new.listeners.iter().filter(|listener| !held(listener.id)) {
-        try_bind(listener.address).map_err(|error| explain(listener, &error))?;
+    let held = |id: u32| old.listeners.iter().any(|listener| listener.identity.id == id);
+    try_all(new.listeners.iter().filter(|listener| !held(listener.identity.id)))
+}
+
+fn try_all<'a>(added: impl Iterator<Item = &'a Listener>) -> Result<(), String> {
+    for listener in added {
+        let bound = try_bind(listener.address).map_err(|error| explain(listener, &error))?;
+        // A value that is there already is the same listener's, which a drain of an earlier removal still holds.
+        let _ = listener.identity.bound.set(bound);
     }
     Ok(())
 }
 
-/// Binds without listening: no connection can end up in the queue of a socket that nobody serves.
-fn try_bind(address: SocketAddr) -> io::Result<()> {
+/// Binds without listening: no connection can end up in the queue of a socket that nobody serves. Gives the address,
+/// with the port that was found for port 0.
+fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    socket.bind(&address.into())
+    socket.bind(&address.into())?;
+    Ok(socket.local_addr()?.as_socket().unwrap_or(address))
 }
 
 fn explain(listener: &Listener, error: &io::Error) -> String {

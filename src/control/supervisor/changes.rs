@@ -34,10 +34,11 @@ impl Changes {
     }
 
     fn listeners(&mut self, old: &Snapshot, new: &Snapshot) {
-        let before: HashMap<u32, &Listener> = old.listeners.iter().map(|listener| (listener.id, listener)).collect();
-        let after: HashSet<u32> = new.listeners.iter().map(|listener| listener.id).collect();
+        let before: HashMap<u32, &Listener> =
+            old.listeners.iter().map(|listener| (listener.identity.id, listener)).collect();
+        let after: HashSet<u32> = new.listeners.iter().map(|listener| listener.identity.id).collect();
         for listener in &new.listeners {
-            let Some(earlier) = before.get(&listener.id) else {
+            let Some(earlier) = before.get(&listener.identity.id) else {
                 let Listener { name, address, .. } = listener;
                 self.lines.push(format!("listener `{name}` added at {address}"));
                 continue;
@@ -52,7 +53,7 @@ impl Changes {
                 self.lines.push(format!("listener `{}` has other settings", listener.name));
             }
         }
-        for listener in old.listeners.iter().filter(|listener| !after.contains(&listener.id)) {
+        for listener in old.listeners.iter().filter(|listener| !after.contains(&listener.identity.id)) {
             let open = open_connections(listener);
             self.connections_draining += open;
             let Listener { name, address, .. } = listener;

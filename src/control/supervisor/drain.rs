@@ -4,6 +4,7 @@
 use crate::base::Sharded;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::{ListenerStats, log};
+use crate::upstream::ListenerIdentity;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -13,31 +14,32 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Connections of clients that are open on a listener, all workers together.
 pub fn open_connections(listener: &Listener) -> u64 {
-    open(&listener.stats)
+    open(&listener.identity.stats)
 }
 
 fn open(stats: &Sharded<ListenerStats>) -> u64 {
     stats.sum(|shard| u64::try_from(shard.connections_active.get()).unwrap_or(0))
 }
 
-/// Starts a task for each listener of `old` that `new` lacks. It holds the listener's counters, and nothing else of the
+/// Starts a task for each listener of `old` that `new` lacks. It holds the listener's identity, and nothing else of the
 /// old snapshot, until it has reported.
 pub fn report_removed(old: &Snapshot, new: &Snapshot) {
     for listener in &old.listeners {
-        if !new.listeners.iter().any(|kept| kept.id == listener.id) {
-            let stats = Arc::clone(&listener.stats);
-            tokio::spawn(report(listener.name.clone(), stats, new.drain_timeout));
+        if !new.listeners.iter().any(|kept| kept.identity.id == listener.identity.id) {
+            let identity = Arc::clone(&listener.identity);
+            tokio::spawn(report(listener.name.clone(), identity, new.drain_timeout));
         }
     }
 }
 
-async fn report(name: String, stats: Arc<Sharded<ListenerStats>>, drain_timeout: Duration) {
-    let at_first = open(&stats);
+async fn report(name: String, identity: Arc<ListenerIdentity>, drain_timeout: Duration) {
+    let stats = &identity.stats;
+    let at_first = open(stats);
     let deadline = Instant::now() + drain_timeout;
-    while open(&stats) > 0 && Instant::now() < deadline {
+    while open(stats) > 0 && Instant::now() < deadline {
         sleep(INTERVAL).await;
     }
-    let left = open(&stats);
+    let left = open(stats);
     let ended = at_first.saturating_sub(left);
     if left == 0 {
         log::info!("listener `{name}` drained: {ended} connections ended by themselves");

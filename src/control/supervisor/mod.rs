@@ -13,6 +13,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use bind::bind_first;
 pub use thread::ControlThread;
 
 use super::admin::ReloadOutcome;

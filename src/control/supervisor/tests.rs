@@ -99,7 +99,7 @@ fn a_reload_swaps_the_table_and_keeps_identities() {
         assert_eq!(outcome.text, expected);
         let after = fixture.supervisor.published.load();
         assert_eq!((after.generation, fixture.supervisor.published.generation()), (2, 2));
-        assert_eq!(after.listeners[0].id, before.listeners[0].id);
+        assert_eq!(after.listeners[0].identity.id, before.listeners[0].identity.id);
         let kept = &after.upstreams[0].endpoints[1].identity;
         assert_eq!(kept.in_flight.load(Ordering::Relaxed), 5);
         assert_eq!(fixture.woken.load(Ordering::Relaxed), 1);
@@ -147,8 +147,8 @@ fn a_removed_listener_leaves_the_snapshot_and_its_connections_are_counted() {
         let second = "[[listener]]\nname = \"other\"\naddress = \"127.0.0.1:0\"\nupstream = \"app\"\n";
         let fixture = started_with(&format!("{FIRST}{second}"));
         let before = fixture.supervisor.published.load();
-        before.listeners[0].stats.shard(0).connections_active.set(7);
-        before.listeners[1].stats.shard(1).connections_active.set(3);
+        before.listeners[0].identity.stats.shard(0).connections_active.set(7);
+        before.listeners[1].identity.stats.shard(1).connections_active.set(3);
         fixture.directory.write("ringgate.toml", FIRST);
         let text = fixture.supervisor.reload().await.text;
         assert!(text.contains("listener `other` at 127.0.0.1:0 removed: 3 connections drain"), "{text}");

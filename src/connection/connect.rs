@@ -1,0 +1,128 @@
+//! A connection to an endpoint: an idle one if there is one, else a new one within the connect timeout.
+
+use super::context::Context;
+use crate::base::Instant;
+use crate::engine::Stream;
+use crate::health::Failure;
+use crate::snapshot::Upstream;
+use crate::upstream::EndpointIdentity;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A connection to an endpoint, with its part in the counts.
+pub(super) struct UpstreamConnection {
+    pub stream: Stream,
+    /// It was idle before: its endpoint may have closed it in this moment.
+    pub reused: bool,
+    open: Open,
+}
+
+/// Counts one open connection to an endpoint.
+struct Open {
+    endpoint: Arc<EndpointIdentity>,
+    worker: usize,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.endpoint.stats.shard(self.worker).connections_active.dec();
+    }
+}
+
+impl UpstreamConnection {
+    fn new(context: &Context, stream: Stream, endpoint: &Arc<EndpointIdentity>, reused: bool) -> UpstreamConnection {
+        endpoint.stats.shard(context.worker).connections_active.inc();
+        UpstreamConnection { stream, reused, open: Open { endpoint: endpoint.clone(), worker: context.worker } }
+    }
+
+    /// An idle connection to `endpoint`, if there is one.
+    pub(super) fn idle(context: &Context, endpoint: &Arc<EndpointIdentity>) -> Option<UpstreamConnection> {
+        let stream = context.idle.take(endpoint, context.worker)?;
+        Some(UpstreamConnection::new(context, stream, endpoint, true))
+    }
+
+    /// A new connection to `endpoint`, within the upstream's connect timeout and before `deadline`.
+    pub(super) async fn open(
+        context: &Context,
+        upstream: &Upstream,
+        endpoint: &Arc<EndpointIdentity>,
+        deadline: Instant,
+    ) -> Result<UpstreamConnection, Failure> {
+        let (upstream_stats, stats) =
+            (upstream.identity.stats.shard(context.worker), endpoint.stats.shard(context.worker));
+        let started = context.engine.now();
+        let until = deadline.min(started + upstream.connect_timeout);
+        let connected = context.engine.timeout(until, context.engine.connect(endpoint.address)).await;
+        upstream_stats.connects.inc();
+        stats.connects.inc();
+        let failure = match connected {
+            Ok(Ok(stream)) => {
+                upstream_stats.connect_duration.record(context.engine.now() - started);
+                return Ok(UpstreamConnection::new(context, stream, endpoint, false));
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+            Ok(Err(_)) => Failure::ConnectRefused,
+            Err(_) => Failure::ConnectTimeout,
+        };
+        upstream_stats.connect_failures.inc();
+        stats.connect_failures.inc();
+        Err(failure)
+    }
+
+    /// Keeps the connection for another request.
+    pub(super) fn keep(self, context: &Context, upstream: &Upstream) {
+        let UpstreamConnection { stream, open, .. } = self;
+        let (max, timeout) = (upstream.idle_connections_max, upstream.idle_timeout);
+        context.idle.put(stream, &open.endpoint, max, timeout, context.worker);
+    }
+}
+
+/// Counts one request (http) or connection (tcp) in flight at an endpoint.
+pub(super) struct Load {
+    endpoint: Arc<EndpointIdentity>,
+    worker: usize,
+}
+
+impl Load {
+    pub(super) fn new(endpoint: &Arc<EndpointIdentity>, worker: usize) -> Load {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        let stats = endpoint.stats.shard(worker);
+        stats.requests.inc();
+        stats.requests_active.inc();
+        Load { endpoint: endpoint.clone(), worker }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.stats.shard(self.worker).requests_active.dec();
+    }
+}
+
+/// The endpoints that one request or connection has tried. Beyond [`TRIED_MAX`] attempts it forgets none: it refuses.
+#[derive(Default)]
+pub(super) struct Tried {
+    indices: [u32; TRIED_MAX],
+    len: usize,
+}
+
+/// Attempts of one request at most.
+pub(super) const TRIED_MAX: usize = 16;
+
+impl Tried {
+    pub(super) fn as_slice(&self) -> &[u32] {
+        &self.indices[..self.len]
+    }
+
+    /// False if there is no room for another attempt.
+    pub(super) fn add(&mut self, index: usize) -> bool {
+        match self.indices.get_mut(self.len) {
+            Some(place) => *place = index as u32,
+            None => return false,
+        }
+        self.len += 1;
+        true
+    }
+}

@@ -1,0 +1,166 @@
+//! What all connections of one worker share, and the worker's view of the snapshot.
+
+use super::client::Client;
+use super::http1::Spare;
+use super::idle::IdleConnections;
+use crate::balancer::Picker;
+use crate::base::Sharded;
+use crate::engine::{Engine, Parking};
+use crate::snapshot::{Phase, Published, Snapshot, Target};
+use crate::telemetry::WorkerStats;
+use crate::telemetry::access_log::AccessLogWriter;
+use crate::telemetry::log::WorkerLog;
+use crate::upstream::UpstreamIndex;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Shared by all connections of a worker.
+pub struct Context {
+    pub engine: Engine,
+    /// The index of this worker, from 0: which shard of every statistic it writes.
+    pub worker: usize,
+    pub published: Arc<Published>,
+    pub stats: Arc<Sharded<WorkerStats>>,
+    pub access_log: AccessLogWriter,
+    pub log: WorkerLog,
+    /// Connections of clients that are open.
+    pub connections: Cell<u32>,
+    /// Client connections that wait for their next request.
+    pub(super) parking: Parking<Client>,
+    /// Client connections that wait for their next request with their task.
+    pub(super) waiting: Cell<u32>,
+    pub(super) idle: IdleConnections,
+    pub(super) spare: Spare,
+    view: RefCell<Rc<View>>,
+}
+
+impl Context {
+    pub fn new(
+        engine: &Engine,
+        worker: usize,
+        published: Arc<Published>,
+        stats: Arc<Sharded<WorkerStats>>,
+        access_log: AccessLogWriter,
+        log: WorkerLog,
+    ) -> Rc<Context> {
+        let view = RefCell::new(View::new(published.load()));
+        Rc::new(Context {
+            engine: engine.clone(),
+            worker,
+            published,
+            stats,
+            access_log,
+            log,
+            connections: Cell::new(0),
+            parking: Parking::new(engine),
+            waiting: Cell::new(0),
+            idle: IdleConnections::new(engine),
+            spare: Spare::default(),
+            view,
+        })
+    }
+
+    /// The snapshot in force, as this worker sees it. One relaxed load unless there is a new one.
+    pub fn view(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        if view.snapshot.generation != self.published.generation() {
+            *view = View::new(self.published.load());
+        }
+        view.clone()
+    }
+
+    /// This worker's shard of the worker statistics.
+    pub fn worker_stats(&self) -> &WorkerStats {
+        self.stats.shard(self.worker)
+    }
+
+    /// Whether connections are to be closed when their present request is done.
+    pub fn is_draining(&self) -> bool {
+        self.published.phase() != Phase::Serving
+    }
+
+    /// Client connections that are parked.
+    pub fn parked(&self) -> usize {
+        self.parking.len()
+    }
+
+    /// Idle connections to endpoints.
+    pub fn idle_upstream(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Closes every client connection that waits for a request.
+    pub fn close_parked(&self) {
+        self.parking.take_all();
+    }
+
+    /// Closes the waiting client connections of one listener.
+    pub fn close_parked_of(&self, listener: u32) {
+        for parked in self.parking.take_all() {
+            if parked.record.listener.identity.id != listener {
+                super::http1::park(self, parked.stream, parked.record);
+            }
+        }
+    }
+
+    /// Closes the idle connections to endpoints that the snapshot in force does not have.
+    pub fn forget_endpoints(&self) {
+        let view = self.view();
+        let known: std::collections::HashSet<u32> = view
+            .snapshot
+            .upstreams
+            .iter()
+            .flat_map(|upstream| upstream.endpoints.iter().map(|endpoint| endpoint.identity.id))
+            .collect();
+        self.idle.retain(|endpoint| known.contains(&endpoint), self.worker);
+    }
+
+    /// Gives back idle connections to endpoints as they end. One task of the worker runs it.
+    pub async fn watch_idle(&self) {
+        self.idle.watch(self.worker).await;
+    }
+}
+
+/// A snapshot and what this worker adds to it.
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    /// Made when first used: a snapshot may have many upstreams that this worker never sends to.
+    pickers: Vec<OnceCell<RefCell<Picker>>>,
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>) -> Rc<View> {
+        let pickers = snapshot.upstreams.iter().map(|_| OnceCell::new()).collect();
+        Rc::new(View { snapshot, pickers })
+    }
+
+    /// The endpoint for the next attempt: an index into the upstream's endpoints.
+    pub(super) fn pick(&self, upstream: UpstreamIndex, tried: &[u32], engine: &Engine) -> Option<usize> {
+        let index = upstream.0 as usize;
+        let settings = self.snapshot.upstreams.get(index)?;
+        let picker = self
+            .pickers
+            .get(index)?
+            .get_or_init(|| RefCell::new(Picker::new(settings.balance, &settings.endpoints, engine.random())));
+        picker.borrow_mut().pick(&settings.endpoints, tried, engine.random())
+    }
+
+    /// The upstream that a target means this time.
+    pub(super) fn upstream_of(&self, target: &Target, engine: &Engine) -> UpstreamIndex {
+        match target {
+            Target::One(upstream) => *upstream,
+            Target::Split { parts, total } => {
+                let mut left = ((engine.random() >> 32) * u64::from(*total) >> 32) as u32;
+                for (weight, upstream) in parts {
+                    if left < *weight {
+                        return *upstream;
+                    }
+                    left -= weight;
+                }
+                // The sum covers every number, so this is reached only by an empty split, which names no upstream.
+                parts.last().map_or(UpstreamIndex(u32::MAX), |(_, upstream)| *upstream)
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One attempt: the request to one connection, its response back to the client.
+
+use super::record::Record;
+use super::sides::{BodySource, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError};
+use super::transfer::{TransferError, Upload, transfer};
+use super::{Outcome, Scene};
+use crate::base::Instant;
+use crate::connection::connect::UpstreamConnection;
+use crate::connection::http1::Pair;
+use crate::health::Failure;
+use crate::protocol::http::{BodyLength, ResponseHead, Version};
+use crate::protocol::http1::{Forwarding, ResponseOptions, request_id};
+use crate::snapshot::{Route, Upstream};
+
+pub(super) struct Attempt<'a> {
+    pub scene: Scene<'a>,
+    pub route: &'a Route,
+    pub upstream: &'a Upstream,
+    /// When the response head is to be there.
+    pub deadline: Instant,
+    pub response: &'a mut ResponseHead,
+    pub record: &'a mut Record,
+}
+
+/// Why an attempt failed, and how far it had come.
+pub(super) struct AttemptError {
+    pub failure: Failure,
+    /// Some of the request's body has been taken from the client: it cannot be sent again.
+    pub body_begun: bool,
+    /// Some of a response has arrived.
+    pub response_begun: bool,
+    /// The connection had been idle and ended without a sign of a response.
+    pub stale: bool,
+}
+
+impl AttemptError {
+    /// The endpoint has seen nothing of the request.
+    pub(super) fn before_request(failure: Failure) -> AttemptError {
+        AttemptError { failure, body_begun: false, response_begun: false, stale: false }
+    }
+}
+
+impl Attempt<'_> {
+    pub(super) async fn run(
+        &mut self,
+        connection: UpstreamConnection,
+        pair: &mut Pair,
+        body: &mut impl BodySource,
+        sink: &mut impl ResponseSink,
+    ) -> Result<Outcome, AttemptError> {
+        let scene = self.scene;
+        self.record.attempt_started = Some(scene.context.engine.now());
+        let (mut request, mut source) =
+            pair.open(&scene.context.engine, &connection.stream, self.route.response_body_idle_timeout);
+        let forwarding = forwarding(scene, self.record);
+        request.request_head(scene.request, &forwarding);
+        let has_body = !matches!(scene.request.body, BodyLength::Empty | BodyLength::Exact(0));
+        let mut progress = Progress { reused: connection.reused, body_begun: has_body };
+        let exchanged = if has_body {
+            // Boxed: a request with a body is rare and long beside the room that its state takes.
+            Box::pin(self.exchange(body, sink, &mut request, &mut source)).await
+        } else {
+            progress.body_begun = false;
+            self.exchange_without_body(sink, &mut request, &mut source).await
+        };
+        let end = exchanged.map_err(|failure| progress.error(failure, source.has_begun()))?;
+        let reusable = source.is_reusable();
+        Ok(self.finish(connection, end, reusable))
+    }
+
+    fn finish(&mut self, connection: UpstreamConnection, end: End, reusable: bool) -> Outcome {
+        if end.upgraded {
+            return Outcome::Tunnel(connection);
+        }
+        let now = self.scene.context.engine.now();
+        let stats = self.upstream.identity.stats.shard(self.scene.context.worker);
+        if let (Some(sent), Some(head)) = (self.record.request_sent, self.record.response_head) {
+            stats.response_head_duration.record(head - sent);
+        }
+        debug_assert!(self.record.started <= now);
+        if end.uploaded && reusable && self.response.keep_alive {
+            connection.keep(self.scene.context, self.upstream);
+        }
+        match (end.uploaded, end.keep_alive) {
+            (true, true) => Outcome::Keep,
+            _ => Outcome::Close,
+        }
+    }
+
+    /// The usual case: the request is its head.
+    async fn exchange_without_body(
+        &mut self,
+        sink: &mut impl ResponseSink,
+        request: &mut impl RequestSink,
+        source: &mut impl ResponseSource,
+    ) -> Result<End, Failure> {
+        // A send that fails is not the last word: the endpoint may have answered before it closed.
+        let _ = request.flush().await;
+        self.record.request_sent = Some(self.scene.context.engine.now());
+        self.response_head(sink, source).await?;
+        let head = self.begin_response(sink, true)?;
+        if !head.upgraded {
+            transfer(source, sink).await.map_err(response_failure)?;
+        } else {
+            sink.flush().await.map_err(client_failure)?;
+        }
+        Ok(End { uploaded: true, ..head })
+    }
+
+    /// The request's body goes to the endpoint while its response may come already.
+    async fn exchange(
+        &mut self,
+        body: &mut impl BodySource,
+        sink: &mut impl ResponseSink,
+        request: &mut impl RequestSink,
+        source: &mut impl ResponseSource,
+    ) -> Result<End, Failure> {
+        let upload = std::pin::pin!(transfer(body, request));
+        let mut upload = Upload::new(upload);
+        self.record.request_sent = Some(self.scene.context.engine.now());
+        upload.beside(self.response_head(sink, source)).await.map_err(request_failure)??;
+        let head = self.begin_response(sink, upload.is_complete())?;
+        if head.upgraded {
+            sink.flush().await.map_err(client_failure)?;
+            return Ok(End { uploaded: true, ..head });
+        }
+        let sent = match upload.beside(transfer(source, sink)).await {
+            Ok(sent) => sent,
+            // The client stopped its upload, and still reads the response that it has.
+            Err(_) => transfer(source, sink).await,
+        };
+        sent.map_err(response_failure)?;
+        Ok(End { uploaded: upload.is_complete(), ..head })
+    }
+
+    /// Receives the final response head; interim ones go to the client as they come.
+    async fn response_head(
+        &mut self,
+        sink: &mut impl ResponseSink,
+        source: &mut impl ResponseSource,
+    ) -> Result<(), Failure> {
+        let scene = self.scene;
+        loop {
+            source.head(scene.request.method, self.response, self.deadline).await.map_err(head_failure)?;
+            let upgraded = self.response.status == 101;
+            if upgraded && !scene.request.upgrade {
+                return Err(Failure::UpstreamMalformed);
+            }
+            if upgraded || !self.response.is_interim() {
+                self.record.response_head = Some(scene.context.engine.now());
+                return Ok(());
+            }
+            // RFC 9110 section 15.2: no 1xx to an HTTP/1.0 client.
+            if scene.request.version != Version::Http10 {
+                sink.interim(self.response, &self.options(true, BodyLength::Empty));
+                sink.flush().await.map_err(client_failure)?;
+            }
+        }
+    }
+
+    /// Writes the final head. A connection whose upload is not complete is closed after the response.
+    fn begin_response(&mut self, sink: &mut impl ResponseSink, uploaded: bool) -> Result<End, Failure> {
+        let scene = self.scene;
+        let upgraded = self.response.status == 101;
+        let length = self.response.body.for_downstream(scene.request.version);
+        let keep_alive = scene.keep_alive && uploaded && length != BodyLength::UntilClose;
+        self.record.status = self.response.status;
+        sink.response_head(self.response, &self.options(keep_alive, length));
+        Ok(End { upgraded, keep_alive, uploaded })
+    }
+
+    fn options(&self, keep_alive: bool, body: BodyLength) -> ResponseOptions<'_> {
+        ResponseOptions {
+            version: self.scene.request.version,
+            keep_alive,
+            body,
+            request_id: request_id(self.scene.request, &forwarding(self.scene, self.record)),
+        }
+    }
+}
+
+/// How the exchange on a connection ended.
+struct End {
+    upgraded: bool,
+    keep_alive: bool,
+    uploaded: bool,
+}
+
+struct Progress {
+    reused: bool,
+    body_begun: bool,
+}
+
+impl Progress {
+    fn error(&self, failure: Failure, response_begun: bool) -> AttemptError {
+        let closed = matches!(failure, Failure::UpstreamReset | Failure::UpstreamClosedEarly);
+        AttemptError {
+            failure,
+            body_begun: self.body_begun,
+            response_begun,
+            stale: self.reused && closed && !response_begun,
+        }
+    }
+}
+
+fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding<'a> {
+    let client = scene.client.address.ip();
+    Forwarding {
+        client,
+        scheme: "http",
+        trusted: scene.settings.trusted.iter().any(|network| network.contains(&client)),
+        request_id: record.request_id.as_bytes(),
+        upgrade: scene.request.upgrade,
+        keep_alive: true,
+    }
+}
+
+fn request_failure(error: SourceError) -> Failure {
+    match error {
+        SourceError::Closed | SourceError::Reset => Failure::ClientClosed,
+        SourceError::Timeout => Failure::RequestBodyTimeout,
+        SourceError::Malformed => Failure::RequestBodyMalformed,
+        SourceError::TooLarge => Failure::RequestBodyTooLarge,
+    }
+}
+
+fn head_failure(error: SourceError) -> Failure {
+    match error {
+        SourceError::Timeout => Failure::UpstreamHeadTimeout,
+        error => body_failure(error),
+    }
+}
+
+fn body_failure(error: SourceError) -> Failure {
+    match error {
+        SourceError::Closed => Failure::UpstreamClosedEarly,
+        SourceError::Reset => Failure::UpstreamReset,
+        SourceError::Timeout => Failure::UpstreamBodyTimeout,
+        SourceError::Malformed | SourceError::TooLarge => Failure::UpstreamMalformed,
+    }
+}
+
+fn client_failure(error: SinkError) -> Failure {
+    match error {
+        SinkError::Closed => Failure::ClientClosed,
+        SinkError::Timeout => Failure::ClientStalled,
+    }
+}
+
+fn response_failure(error: TransferError) -> Failure {
+    match error {
+        TransferError::Source(error) => body_failure(error),
+        TransferError::Sink(error) => client_failure(error),
+    }
+}

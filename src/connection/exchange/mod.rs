@@ -1,0 +1,208 @@
+//! One request and its response, whatever version of HTTP either side speaks: route, pick, try, try again, answer.
+//!
+//! The client's protocol calls [`run`] with its side; the endpoint's side is opened here. Everything that is decided is
+//! decided by pure modules; this is the order in which they are asked.
+
+mod attempt;
+mod record;
+mod sides;
+mod transfer;
+
+pub(super) use record::{Record, RequestId};
+pub(super) use sides::{
+    BodySink, BodySource, Ready, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError,
+};
+
+use super::Client;
+use super::connect::{Load, Tried, UpstreamConnection};
+use super::context::{Context, View};
+use super::http1::Pair;
+use crate::base::Instant;
+use crate::health::Failure;
+use crate::health::failure::Retry;
+use crate::protocol::http::{BodyLength, RequestHead, ResponseHead, TargetForm};
+use crate::protocol::http1::ErrorResponse;
+use crate::router::Miss;
+use crate::snapshot::{HttpSettings, Route, Upstream};
+use crate::upstream::UpstreamIndex;
+use attempt::{Attempt, AttemptError};
+
+/// What the exchange works with, fixed for its time.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub context: &'a Context,
+    pub view: &'a View,
+    pub settings: &'a HttpSettings,
+    pub client: &'a Client,
+    pub request: &'a RequestHead,
+    /// The client's connection may carry another request after this one.
+    pub keep_alive: bool,
+}
+
+/// What becomes of the client's connection.
+pub(super) enum Outcome {
+    /// It is ready for another request.
+    Keep,
+    /// It is closed; what the client still sends is taken for a while, so that it can read the response.
+    Close,
+    /// It is closed at once: the response was cut short, and the client must see that.
+    Abort,
+    /// Both sides speak another protocol from here on.
+    Tunnel(UpstreamConnection),
+}
+
+/// Runs one exchange to its end and notes in `record` what happened.
+pub(super) async fn run(
+    scene: Scene<'_>,
+    body: &mut impl BodySource,
+    sink: &mut impl ResponseSink,
+    response: &mut ResponseHead,
+    pair: &mut Pair,
+    record: &mut Record,
+) -> Outcome {
+    let mut allow = Vec::new();
+    let failure = match forward(scene, body, sink, response, pair, record, &mut allow).await {
+        Ok(outcome) => return outcome,
+        Err(failure) => failure,
+    };
+    record.failure = Some(failure);
+    let verdict = failure.verdict();
+    if sink.has_begun() || verdict.status == 0 {
+        return Outcome::Abort;
+    }
+    record.status = verdict.status;
+    // A body that was not read stands between this request and the next.
+    let drained = matches!(body.ready(), Ok(Ready::End));
+    let keep_alive = scene.keep_alive && drained && verdict.status != 408;
+    sink.error(&ErrorResponse {
+        status: verdict.status,
+        text: verdict.text,
+        version: scene.request.version,
+        keep_alive,
+        head_only: scene.request.method == crate::protocol::http::Method::Head,
+        allow: (!allow.is_empty()).then_some(&allow[..]),
+        retry_after_s: None,
+        request_id: record.request_id.as_bytes(),
+    });
+    match sink.flush().await {
+        Ok(()) if keep_alive => Outcome::Keep,
+        Ok(()) => Outcome::Close,
+        Err(_) => Outcome::Abort,
+    }
+}
+
+async fn forward(
+    scene: Scene<'_>,
+    body: &mut impl BodySource,
+    sink: &mut impl ResponseSink,
+    response: &mut ResponseHead,
+    pair: &mut Pair,
+    record: &mut Record,
+    allow: &mut Vec<u8>,
+) -> Result<Outcome, Failure> {
+    let (route, upstream_index, upstream) = find(scene, record, allow)?;
+    if matches!(scene.request.body, BodyLength::Exact(len) if len > scene.settings.body_max) {
+        return Err(Failure::RequestBodyTooLarge);
+    }
+    let deadline = record.started + route.response_head_timeout;
+    upstream.identity.stats.shard(scene.context.worker).requests.inc();
+    let mut tried = Tried::default();
+    let mut failure = Failure::NoEndpoint;
+    while record.attempts <= upstream.retries {
+        let Some(index) = scene.view.pick(upstream_index, tried.as_slice(), &scene.context.engine) else { break };
+        record.attempts += 1;
+        if record.attempts > 1 {
+            upstream.identity.stats.shard(scene.context.worker).retries.inc();
+        }
+        let error =
+            match try_endpoint(scene, route, upstream, index, deadline, body, sink, response, pair, record).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+        failure = error.failure;
+        upstream.endpoints[index].identity.stats.shard(scene.context.worker).failures.inc();
+        let again = error.may_repeat(scene.request) && scene.context.engine.now() < deadline && tried.add(index);
+        if !again {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// The route of the request and the upstream that it goes to this time.
+fn find<'a>(
+    scene: Scene<'a>,
+    record: &mut Record,
+    allow: &mut Vec<u8>,
+) -> Result<(&'a Route, UpstreamIndex, &'a Upstream), Failure> {
+    let request = scene.request;
+    let path = match request.form() {
+        TargetForm::Asterisk => b"/",
+        _ => request.path(),
+    };
+    let index = match scene.settings.router.route(request.host(), path, request.method_bytes()) {
+        Ok(index) => index,
+        Err(Miss::NoRoute) => return Err(Failure::NoRoute),
+        Err(Miss::MethodNotAllowed(methods)) => {
+            methods.write(allow);
+            return Err(Failure::MethodNotAllowed);
+        }
+    };
+    let snapshot = &scene.view.snapshot;
+    let route = snapshot.routes.get(index as usize).ok_or(Failure::NoRoute)?;
+    record.route = Some(index);
+    let upstream_index = scene.view.upstream_of(&route.target, &scene.context.engine);
+    let upstream = snapshot.upstreams.get(upstream_index.0 as usize).ok_or(Failure::NoEndpoint)?;
+    record.upstream = Some(upstream_index);
+    Ok((route, upstream_index, upstream))
+}
+
+/// One attempt at one endpoint; a stale idle connection costs it another connection, not the attempt.
+#[allow(clippy::too_many_arguments)]
+async fn try_endpoint(
+    scene: Scene<'_>,
+    route: &Route,
+    upstream: &Upstream,
+    index: usize,
+    deadline: Instant,
+    body: &mut impl BodySource,
+    sink: &mut impl ResponseSink,
+    response: &mut ResponseHead,
+    pair: &mut Pair,
+    record: &mut Record,
+) -> Result<Outcome, AttemptError> {
+    let context = scene.context;
+    let endpoint = &upstream.endpoints[index].identity;
+    record.endpoint = Some(endpoint.address);
+    let _load = Load::new(endpoint, context.worker);
+    let mut attempt = Attempt { scene, route, upstream, deadline, response, record };
+    if let Some(connection) = UpstreamConnection::idle(context, endpoint) {
+        attempt.record.connection_reused = true;
+        match attempt.run(connection, pair, body, sink).await {
+            Err(error) if error.stale && error.may_repeat(scene.request) => {}
+            done => return done,
+        }
+    }
+    attempt.record.connection_reused = false;
+    let started = context.engine.now();
+    body.detach();
+    // Boxed: most requests find an idle connection, and the rest can bear the allocation.
+    let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, deadline)).await;
+    attempt.record.connect = Some(context.engine.now() - started);
+    let connection = opened.map_err(AttemptError::before_request)?;
+    attempt.run(connection, pair, body, sink).await
+}
+
+impl AttemptError {
+    /// Whether the request may be sent again, here or elsewhere (RFC 9110 section 9.2.2).
+    fn may_repeat(&self, request: &RequestHead) -> bool {
+        if self.body_begun {
+            return false;
+        }
+        match self.failure.verdict().retry {
+            Retry::Never => false,
+            Retry::Always => true,
+            Retry::Idempotent => request.method.is_idempotent() && !self.response_begun,
+        }
+    }
+}

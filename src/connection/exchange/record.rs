@@ -1,0 +1,126 @@
+//! What is known of one exchange when it ends: for the statistics and the access log.
+
+use crate::base::Instant;
+use crate::connection::{Client, Context, View};
+use crate::health::Failure;
+use crate::protocol::http::RequestHead;
+use crate::telemetry::access_log::{HttpRecord, Phases};
+use crate::upstream::UpstreamIndex;
+use std::net::SocketAddr;
+
+/// Filled as the exchange goes on.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub started: Instant,
+    pub head_received: Instant,
+    pub route: Option<u32>,
+    pub upstream: Option<UpstreamIndex>,
+    pub endpoint: Option<SocketAddr>,
+    pub attempts: u32,
+    pub connection_reused: bool,
+    pub status: u16,
+    pub failure: Option<Failure>,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub attempt_started: Option<Instant>,
+    pub request_sent: Option<Instant>,
+    pub response_head: Option<Instant>,
+    pub connect: Option<std::time::Duration>,
+    pub request_id: RequestId,
+}
+
+/// 32 hexadecimal digits, or empty.
+#[derive(Default)]
+pub(crate) struct RequestId {
+    digits: [u8; 32],
+    present: bool,
+}
+
+impl RequestId {
+    pub(crate) fn new(high: u64, low: u64) -> RequestId {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let number = (u128::from(high) << 64) | u128::from(low);
+        let digits = std::array::from_fn(|index| DIGITS[(number >> (124 - 4 * index)) as usize & 15]);
+        RequestId { digits, present: true }
+    }
+
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        self.present.then_some(&self.digits[..])
+    }
+}
+
+impl Record {
+    /// Counts the exchange and writes its line. `request_id` is the one that the endpoint saw.
+    pub(crate) fn finish(
+        &self,
+        context: &Context,
+        view: &View,
+        listener: usize,
+        client: &Client,
+        request: &RequestHead,
+        request_id: Option<&[u8]>,
+    ) {
+        let now = context.engine.now();
+        let listener = &view.snapshot.listeners[listener];
+        let listener_stats = client.stats();
+        listener_stats.requests.inc();
+        listener_stats.bytes_received.add(self.bytes_received);
+        listener_stats.bytes_sent.add(self.bytes_sent);
+        let route = self.route.and_then(|index| view.snapshot.routes.get(index as usize));
+        match route {
+            Some(route) => {
+                let stats = route.stats.shard(context.worker);
+                stats.requests.inc();
+                if let Some(class) = stats.responses.get(usize::from(self.status / 100).wrapping_sub(1)) {
+                    class.inc();
+                }
+                stats.duration.record(now - self.started);
+                if let Some(failure) = self.failure {
+                    stats.failures[failure as usize].inc();
+                }
+            }
+            None => {
+                if let Some(failure) = self.failure {
+                    listener_stats.failures[failure as usize].inc();
+                }
+            }
+        }
+        if !view.snapshot.access_log {
+            return;
+        }
+        let upstream = self.upstream.and_then(|index| view.snapshot.upstreams.get(index.0 as usize));
+        let record = HttpRecord {
+            started: self.started,
+            generation: view.snapshot.generation,
+            listener: &listener.name,
+            route: route.map(|route| route.name.as_str()),
+            upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
+            endpoint: self.endpoint,
+            client: client.address,
+            method: request.method_bytes(),
+            host: request.host(),
+            path: request.path(),
+            protocol: request.version.name(),
+            status: self.status,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            phases: self.phases(now),
+            attempts: self.attempts,
+            connection_reused: self.connection_reused,
+            reason: self.failure.map(|failure| failure.verdict().name),
+            request_id,
+        };
+        context.access_log.http(context.worker_stats(), &record);
+    }
+
+    fn phases(&self, now: Instant) -> Phases {
+        let between = |from: Option<Instant>, to: Option<Instant>| Some(to? - from?);
+        Phases {
+            request_head: Some(self.head_received - self.started),
+            connect: self.connect,
+            upstream_head: between(self.request_sent, self.response_head),
+            response: between(self.response_head, Some(now)),
+            total: now - self.started,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the exchange asks of either side, whatever version of HTTP it speaks.
+//!
+//! A source gives a body piece by piece as received; a sink takes pieces and is flushed when the exchange would have to
+//! wait otherwise. HTTP/1 implements them in [`crate::connection::http1`].
+
+use crate::base::Instant;
+use crate::engine::Chunk;
+use crate::protocol::http::{Headers, Method, RequestHead, ResponseHead};
+use crate::protocol::http1::{ErrorResponse, Forwarding, ResponseOptions};
+
+/// Why nothing more can be received from a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceError {
+    /// It closed before the message was complete.
+    Closed,
+    Reset,
+    /// It was silent for too long.
+    Timeout,
+    Malformed,
+    /// A request body went past the listener's limit.
+    TooLarge,
+}
+
+/// Why nothing more can be sent to a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SinkError {
+    Closed,
+    /// It did not take what it was sent for too long.
+    Timeout,
+}
+
+/// What a source has at hand.
+pub(crate) enum Ready {
+    Piece(Chunk),
+    /// The body is complete; trailers can be read.
+    End,
+    /// More must be received first.
+    Wait,
+}
+
+/// Where a body comes from.
+pub(crate) trait BodySource {
+    /// The next piece of what has been received already.
+    fn ready(&mut self) -> Result<Ready, SourceError>;
+    /// Receives more.
+    async fn wait(&mut self) -> Result<(), SourceError>;
+    /// The trailers of a body that has ended.
+    fn trailers(&self) -> Option<&Headers>;
+    /// Holds no receive buffer: what comes next may take long.
+    fn detach(&mut self);
+}
+
+/// Where a body goes.
+pub(crate) trait BodySink {
+    fn write(&mut self, piece: Chunk);
+    /// Ends the body.
+    fn end(&mut self, trailers: Option<&Headers>);
+    /// Whether nothing waits to be flushed.
+    fn is_empty(&self) -> bool;
+    /// Whether it must be flushed before more is written.
+    fn is_full(&self) -> bool;
+    /// Hands everything written to the kernel.
+    async fn flush(&mut self) -> Result<(), SinkError>;
+}
+
+/// The client's side: takes heads of responses.
+pub(crate) trait ResponseSink: BodySink {
+    fn response_head(&mut self, head: &ResponseHead, options: &ResponseOptions<'_>);
+    /// A 1xx response.
+    fn interim(&mut self, head: &ResponseHead, options: &ResponseOptions<'_>);
+    /// The gateway's own answer, in place of whatever was written and not flushed.
+    fn error(&mut self, error: &ErrorResponse<'_>);
+    /// Whether any byte of a final response has gone out.
+    fn has_begun(&self) -> bool;
+}
+
+/// The endpoint's side: takes the head of the request.
+pub(crate) trait RequestSink: BodySink {
+    fn request_head(&mut self, head: &RequestHead, forwarding: &Forwarding<'_>);
+}
+
+/// The endpoint's side: gives heads of responses.
+pub(crate) trait ResponseSource: BodySource {
+    /// The next response head, interim ones included, before `deadline`.
+    async fn head(&mut self, method: Method, head: &mut ResponseHead, deadline: Instant) -> Result<(), SourceError>;
+    /// Whether any byte of a response has arrived.
+    fn has_begun(&self) -> bool;
+    /// Whether the connection can carry another request: the response is complete and nothing follows it.
+    fn is_reusable(&self) -> bool;
+}

@@ -1,0 +1,233 @@
+//! The receiving direction of an HTTP/1 stream: heads, then the body by its framing.
+//!
+//! A head that is complete in one chunk is parsed where it arrived. One that is not is copied to memory of its own, so
+//! that a slow sender holds no receive buffer. Body pieces are slices of the chunks that they arrived in.
+
+use crate::engine::{Chunk, Stream};
+use crate::protocol::http::{BodyLength, Headers};
+use crate::protocol::http1::{ChunkLimits, ChunkedDecoder, ChunkedEvent, HeadError, Parsed};
+
+/// A body longer than this is received piece by piece as it is asked for.
+const BULK_MIN: u64 = 64 * 1024;
+
+/// Why no message could be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The end of the stream; inside a message if `received` bytes of it had arrived.
+    Closed,
+    Failed,
+    Head(HeadError),
+    /// Malformed chunk framing.
+    Framing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Done,
+    Exact(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// What can be had of the body without receiving.
+pub(super) enum Step {
+    Piece(Chunk),
+    End,
+    NeedMore,
+}
+
+pub(in crate::connection) struct MessageReader {
+    /// Received and not used yet.
+    pending: Chunk,
+    /// The beginning of a head that did not arrive in one piece.
+    partial: Vec<u8>,
+    body: Body,
+    decoder: Option<Box<ChunkedDecoder>>,
+    bulk: bool,
+    /// Bytes of the present message, head and framing included.
+    received: u64,
+}
+
+impl Default for MessageReader {
+    fn default() -> MessageReader {
+        MessageReader {
+            pending: Chunk::empty(),
+            partial: Vec::new(),
+            body: Body::Done,
+            decoder: None,
+            bulk: false,
+            received: 0,
+        }
+    }
+}
+
+impl MessageReader {
+    /// Makes ready for another stream.
+    pub(super) fn reset(&mut self) {
+        self.pending = Chunk::empty();
+        self.partial.clear();
+        self.body = Body::Done;
+        self.bulk = false;
+        self.received = 0;
+    }
+
+    /// Whether something has arrived that belongs to a message not read yet.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || !self.partial.is_empty()
+    }
+
+    /// Whether the body of the present message has been read to its end.
+    pub(super) fn is_done(&self) -> bool {
+        self.body == Body::Done
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Begins another message on the same stream, with what of it has arrived already.
+    pub(super) fn next_message(&mut self) {
+        self.received = self.pending.len() as u64;
+    }
+
+    /// Hands over a chunk that was received elsewhere.
+    pub(super) fn feed(&mut self, chunk: Chunk) {
+        self.received += chunk.len() as u64;
+        self.pending = chunk;
+    }
+
+    /// What has arrived and was not used.
+    pub(super) fn take_pending(&mut self) -> Chunk {
+        std::mem::replace(&mut self.pending, Chunk::empty())
+    }
+
+    /// Keeps nothing in receive buffers: what follows may take long.
+    pub(super) fn detach(&mut self) {
+        self.pending.detach();
+    }
+
+    /// Reads a head. `parse` is given what has arrived of it, from its beginning; `head_max` is what it refuses to
+    /// exceed, in bytes.
+    pub(super) async fn head(
+        &mut self,
+        stream: &Stream,
+        head_max: usize,
+        mut parse: impl FnMut(&[u8]) -> Result<Parsed, HeadError>,
+    ) -> Result<(), ReadError> {
+        loop {
+            if !self.pending.is_empty() && self.parse_head(head_max, &mut parse)? {
+                return Ok(());
+            }
+            let chunk = stream.receive().await.map_err(|_| ReadError::Failed)?;
+            if chunk.is_empty() {
+                return Err(ReadError::Closed);
+            }
+            self.feed(chunk);
+        }
+    }
+
+    /// True if the head is complete.
+    fn parse_head(
+        &mut self,
+        head_max: usize,
+        parse: &mut impl FnMut(&[u8]) -> Result<Parsed, HeadError>,
+    ) -> Result<bool, ReadError> {
+        if self.partial.is_empty() {
+            if let Parsed::Complete(len) = parse(&self.pending).map_err(ReadError::Head)? {
+                self.pending.advance(len);
+                return Ok(true);
+            }
+        }
+        let before = self.partial.len();
+        let taken = self.pending.len().min((head_max + 1).saturating_sub(before));
+        self.partial.extend_from_slice(&self.pending[..taken]);
+        match parse(&self.partial).map_err(ReadError::Head)? {
+            Parsed::Complete(len) => {
+                self.pending.advance(len.saturating_sub(before));
+                self.partial.clear();
+                Ok(true)
+            }
+            Parsed::Partial if taken < self.pending.len() => Err(ReadError::Head(HeadError::TooLarge)),
+            Parsed::Partial => {
+                self.pending = Chunk::empty();
+                Ok(false)
+            }
+        }
+    }
+
+    /// Says how the body of the head just read is framed.
+    pub(super) fn expect(&mut self, stream: &Stream, length: BodyLength) {
+        self.body = match length {
+            BodyLength::Empty | BodyLength::Exact(0) => Body::Done,
+            BodyLength::Exact(len) => Body::Exact(len),
+            BodyLength::UntilClose => Body::UntilClose,
+            BodyLength::Chunked => {
+                match &mut self.decoder {
+                    Some(decoder) => decoder.reset(),
+                    None => self.decoder = Some(Box::new(ChunkedDecoder::new(ChunkLimits::default()))),
+                }
+                Body::Chunked
+            }
+        };
+        if let Body::Exact(len) = self.body
+            && len.saturating_sub(self.pending.len() as u64) > BULK_MIN
+        {
+            self.bulk = true;
+            stream.expect_bulk(true);
+        }
+    }
+
+    /// The next piece of the body, as far as it has arrived.
+    pub(super) fn step(&mut self, stream: &Stream) -> Result<Step, ReadError> {
+        let step = match self.body {
+            Body::Done => Step::End,
+            _ if self.pending.is_empty() => Step::NeedMore,
+            Body::UntilClose => Step::Piece(self.take_pending()),
+            Body::Exact(left) => {
+                let piece = self.pending.split_to(usize::try_from(left).unwrap_or(usize::MAX));
+                let left = left - piece.len() as u64;
+                self.body = if left == 0 { Body::Done } else { Body::Exact(left) };
+                Step::Piece(piece)
+            }
+            Body::Chunked => self.step_chunked()?,
+        };
+        if self.bulk && self.body == Body::Done {
+            self.bulk = false;
+            stream.expect_bulk(false);
+        }
+        Ok(step)
+    }
+
+    fn step_chunked(&mut self) -> Result<Step, ReadError> {
+        let Some(decoder) = &mut self.decoder else { return Err(ReadError::Framing) };
+        let step = decoder.next(&self.pending).map_err(|_| ReadError::Framing)?;
+        self.pending.advance(step.consumed);
+        Ok(match step.event {
+            ChunkedEvent::NeedMore => Step::NeedMore,
+            ChunkedEvent::Data { len } => Step::Piece(self.pending.split_to(len)),
+            ChunkedEvent::End => {
+                self.body = Body::Done;
+                Step::End
+            }
+        })
+    }
+
+    /// Receives more of the body.
+    pub(super) async fn more(&mut self, stream: &Stream) -> Result<(), ReadError> {
+        let chunk = stream.receive().await.map_err(|_| ReadError::Failed)?;
+        if !chunk.is_empty() {
+            self.feed(chunk);
+            return Ok(());
+        }
+        if self.body != Body::UntilClose {
+            return Err(ReadError::Closed);
+        }
+        self.body = Body::Done;
+        Ok(())
+    }
+
+    /// The trailers of a chunked body that has ended.
+    pub(super) fn trailers(&self) -> Option<&Headers> {
+        self.decoder.as_ref().map(|decoder| decoder.trailers()).filter(|trailers| !trailers.is_empty())
+    }
+}

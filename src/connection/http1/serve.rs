@@ -1,0 +1,329 @@
+//! The life of a client's HTTP/1 connection.
+//!
+//!     accept → Parked ──bytes──→ Task: head → exchange → wait a little ──bytes──→ head → ...
+//!                ↑                                          │ nothing
+//!                └──────────────────────────────────────────┘
+//!
+//! A connection that waits long has no task, no future and no buffer: it is parked. One that is likely to go on at once
+//! keeps its task for [`WAIT_BEFORE_PARKING`], because making a task costs more than holding it for a moment.
+
+use super::reader::{MessageReader, ReadError};
+use super::sides::{Sink, Source, Stage};
+use super::writer::MessageWriter;
+use crate::base::Instant;
+use crate::connection::exchange::{self, BodySink as _, Outcome, Record, RequestId, ResponseSink as _, Scene};
+use crate::connection::relay::relay;
+use crate::connection::{Client, Context};
+use crate::engine::{Engine, Outgoing, Stream};
+use crate::health::Failure;
+use crate::protocol::http::{RequestHead, ResponseHead, Version};
+use crate::protocol::http1::{ErrorResponse, HeadError, HeadLimits, parse_request, write_error};
+use crate::snapshot::{HttpSettings, Protocol};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a connection waits for its next request before it is parked.
+const WAIT_BEFORE_PARKING: Duration = Duration::from_millis(100);
+/// Connections of a worker that may wait so; beyond them, every wait is parked at once.
+const WAITING_MAX: u32 = 256;
+/// Sets of buffers kept for the next task.
+const SPARE_MAX: usize = 256;
+/// What a client may still send, and for how long, so that it can read a response that came before its request's end.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// Seconds after which a client that found no room is told to come again.
+const REFUSED_RETRY_S: u32 = 1;
+
+/// Buffers of tasks that have ended, for those to come.
+#[derive(Default)]
+pub(in crate::connection) struct Spare(RefCell<Vec<Box<Buffers>>>);
+
+/// What a connection needs while it is not parked: heads and both directions of both sides.
+struct Buffers {
+    request: RequestHead,
+    response: ResponseHead,
+    reader: MessageReader,
+    writer: MessageWriter,
+    pair: Pair,
+}
+
+/// The endpoint's side: both directions.
+pub(in crate::connection) struct Pair {
+    reader: MessageReader,
+    writer: MessageWriter,
+}
+
+impl Pair {
+    /// Makes ready for a request on `stream`.
+    pub(in crate::connection) fn open<'a>(
+        &'a mut self,
+        engine: &'a Engine,
+        stream: &'a Stream,
+        idle_timeout: Duration,
+    ) -> (Sink<'a>, Source<'a>) {
+        self.reader.reset();
+        self.writer.next_message();
+        let sink = Sink { engine, stream, writer: &mut self.writer, timeout: idle_timeout, stage: Stage::Before };
+        let source = Source { engine, stream, reader: &mut self.reader, idle_timeout, left_max: u64::MAX };
+        (sink, source)
+    }
+}
+
+impl Spare {
+    fn take(&self) -> Box<Buffers> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| {
+            let pair = Pair { reader: MessageReader::default(), writer: MessageWriter::default() };
+            Box::new(Buffers {
+                request: RequestHead::new(),
+                response: ResponseHead::new(),
+                reader: MessageReader::default(),
+                writer: MessageWriter::default(),
+                pair,
+            })
+        })
+    }
+
+    fn put(&self, mut buffers: Box<Buffers>) {
+        buffers.reader.reset();
+        buffers.pair.reader.reset();
+        buffers.writer.next_message();
+        buffers.pair.writer.next_message();
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(buffers);
+        }
+    }
+}
+
+/// Takes a connection that has just been accepted: it waits for its first byte parked.
+pub fn accept(context: &Context, stream: Stream, client: Client) {
+    park(context, stream, client);
+}
+
+/// Answers a connection that the listener has no room for, without reading from it.
+pub async fn refuse_connection(context: Rc<Context>, stream: Stream) {
+    let verdict = Failure::ListenerFull.verdict();
+    let mut outgoing = Outgoing::default();
+    let error = ErrorResponse {
+        status: verdict.status,
+        text: verdict.text,
+        version: Version::Http11,
+        keep_alive: false,
+        head_only: false,
+        allow: None,
+        retry_after_s: Some(REFUSED_RETRY_S),
+        request_id: None,
+    };
+    write_error(outgoing.text(), &error);
+    let until = context.engine.now() + LINGER_TIME_MAX;
+    if let Ok(Ok(())) = context.engine.timeout(until, stream.send(&mut outgoing)).await {
+        linger(&context, &stream).await;
+    }
+}
+
+/// Parks a connection until its next request.
+pub fn park(context: &Context, stream: Stream, client: Client) {
+    let (view, index) = client.listener.current(context);
+    let Protocol::Http(settings) = &view.snapshot.listeners[index].protocol else { return };
+    let timeout = match client.requests {
+        0 => settings.request_head_timeout,
+        _ => settings.keep_alive_timeout,
+    };
+    context.parking.park(stream, context.engine.now() + timeout, client);
+}
+
+/// Starts a task for each parked connection on which something arrives. One task of the worker runs it.
+pub async fn watch_parked(context: Rc<Context>) {
+    loop {
+        let parked = context.parking.next().await;
+        if !parked.expired {
+            context.engine.spawn(serve(parked.stream, parked.record));
+        }
+    }
+}
+
+/// What follows an exchange.
+enum Next {
+    Request,
+    Park,
+    Close,
+}
+
+async fn serve(stream: Stream, mut client: Client) {
+    let context = client.context().clone();
+    let mut buffers = context.spare.take();
+    let next = loop {
+        match request(&context, &stream, &mut client, &mut buffers).await {
+            Next::Request => {}
+            next => break next,
+        }
+    };
+    context.spare.put(buffers);
+    if matches!(next, Next::Park) && !client.listener.is_draining(&context) {
+        park(&context, stream, client);
+    }
+}
+
+/// One request, from its first byte to the wait for the next.
+async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, buffers: &mut Buffers) -> Next {
+    buffers.reader.next_message();
+    if !buffers.reader.has_pending() {
+        match first_bytes(context, stream, client, buffers).await {
+            Next::Request => {}
+            next => return next,
+        }
+    }
+    let (view, index) = client.listener.current(context);
+    let Protocol::Http(settings) = &view.snapshot.listeners[index].protocol else { return Next::Close };
+    let Buffers { request, response, reader, writer, pair } = buffers;
+    let started = context.engine.now();
+    writer.next_message();
+    let mut record = Record { started, ..Record::default() };
+    if settings.request_id_header {
+        record.request_id = RequestId::new(context.engine.random(), context.engine.random());
+    }
+    let head = read_head(context, stream, settings, started, reader, request).await;
+    client.requests += 1;
+    record.head_received = context.engine.now();
+    let mut sink =
+        Sink { engine: &context.engine, stream, writer, timeout: settings.send_timeout, stage: Stage::Before };
+    let outcome = match head {
+        Ok(()) => {
+            reader.expect(stream, request.body);
+            let keep_alive = request.keep_alive && !client.listener.is_draining(context);
+            let scene = Scene { context, view: &view, settings, client, request, keep_alive };
+            let mut body = Source {
+                engine: &context.engine,
+                stream,
+                reader,
+                idle_timeout: settings.request_body_idle_timeout,
+                left_max: settings.body_max,
+            };
+            exchange::run(scene, &mut body, &mut sink, response, pair, &mut record).await
+        }
+        Err(None) => return Next::Close,
+        Err(Some(failure)) => refuse(request, &mut sink, &mut record, failure).await,
+    };
+    record.bytes_received = reader.received();
+    record.bytes_sent = sink.writer.sent();
+    let outcome = match outcome {
+        Outcome::Tunnel(connection) => {
+            let ends = ((stream, reader.take_pending()), (&connection.stream, pair.reader.take_pending()));
+            let relayed = Box::pin(relay(context, ends.0, ends.1, settings.tunnel_idle_timeout)).await;
+            record.bytes_received += relayed.from_client;
+            record.bytes_sent += relayed.from_endpoint;
+            record.failure = relayed.failure;
+            Outcome::Abort
+        }
+        outcome => outcome,
+    };
+    let request_id = record.request_id.as_bytes();
+    record.finish(context, &view, index, client, request, request_id);
+    match outcome {
+        Outcome::Keep => Next::Request,
+        Outcome::Close => {
+            Box::pin(linger(context, stream)).await;
+            Next::Close
+        }
+        Outcome::Abort | Outcome::Tunnel(_) => Next::Close,
+    }
+}
+
+/// Waits for the first bytes of a request.
+async fn first_bytes(context: &Context, stream: &Stream, client: &Client, buffers: &mut Buffers) -> Next {
+    if client.listener.is_draining(context) && client.requests > 0 {
+        return Next::Close;
+    }
+    let received = if client.requests == 0 || stream.is_readable() {
+        stream.receive().await
+    } else {
+        if context.waiting.get() >= WAITING_MAX {
+            return Next::Park;
+        }
+        context.waiting.set(context.waiting.get() + 1);
+        let until = context.engine.now() + WAIT_BEFORE_PARKING;
+        let received = context.engine.timeout(until, stream.receive()).await;
+        context.waiting.set(context.waiting.get() - 1);
+        match received {
+            Ok(received) => received,
+            Err(_) => return Next::Park,
+        }
+    };
+    match received {
+        Ok(chunk) if !chunk.is_empty() => {
+            buffers.reader.feed(chunk);
+            Next::Request
+        }
+        _ => Next::Close,
+    }
+}
+
+/// `Err(None)`: the client is gone, and there is nobody to answer.
+async fn read_head(
+    context: &Context,
+    stream: &Stream,
+    settings: &HttpSettings,
+    started: Instant,
+    reader: &mut MessageReader,
+    request: &mut RequestHead,
+) -> Result<(), Option<Failure>> {
+    let limits =
+        HeadLimits { head_max: settings.head_max, headers_max: settings.headers_max, target_max: settings.target_max };
+    let deadline = started + settings.request_head_timeout;
+    let read = reader.head(stream, limits.head_max, |bytes| parse_request(bytes, &limits, request));
+    match context.engine.timeout(deadline, read).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(ReadError::Head(error))) => Err(Some(head_failure(error))),
+        Ok(Err(_)) => Err(None),
+        Err(_) => Err(Some(Failure::RequestHeadTimeout)),
+    }
+}
+
+/// Answers a request whose head was not understood.
+async fn refuse(request: &mut RequestHead, sink: &mut Sink<'_>, record: &mut Record, failure: Failure) -> Outcome {
+    let verdict = failure.verdict();
+    request.clear();
+    record.failure = Some(failure);
+    record.status = verdict.status;
+    sink.error(&ErrorResponse {
+        status: verdict.status,
+        text: verdict.text,
+        version: Version::Http11,
+        keep_alive: false,
+        head_only: false,
+        allow: None,
+        retry_after_s: None,
+        request_id: record.request_id.as_bytes(),
+    });
+    match sink.flush().await {
+        Ok(()) => Outcome::Close,
+        Err(_) => Outcome::Abort,
+    }
+}
+
+fn head_failure(error: HeadError) -> Failure {
+    match error {
+        HeadError::Malformed(_) => Failure::RequestMalformed,
+        HeadError::TooLarge | HeadError::TooManyFields => Failure::RequestHeadTooLarge,
+        HeadError::TargetTooLong => Failure::RequestTargetTooLong,
+        HeadError::VersionUnsupported => Failure::VersionUnsupported,
+        HeadError::TransferCodingUnknown => Failure::TransferCodingUnknown,
+        HeadError::MethodUnsupported => Failure::MethodNotAllowed,
+        HeadError::ExpectationUnknown => Failure::ExpectationUnknown,
+    }
+}
+
+/// Closes in an orderly way: a close with unread bytes would reset the connection and might take the response with it
+/// (RFC 9112 section 9.6).
+async fn linger(context: &Context, stream: &Stream) {
+    stream.shutdown();
+    let until = context.engine.now() + LINGER_TIME_MAX;
+    let mut left = LINGER_BYTES_MAX;
+    while let Ok(Ok(chunk)) = context.engine.timeout(until, stream.receive()).await {
+        if chunk.is_empty() || chunk.len() > left {
+            return;
+        }
+        left -= chunk.len();
+    }
+}

@@ -1,0 +1,91 @@
+//! Idle connections to endpoints: parked, so that an endpoint's close is seen at once, and found by the endpoint's id.
+
+use crate::engine::{Engine, Parking, Stream, Ticket};
+use crate::upstream::EndpointIdentity;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The idle connections of one worker, to all endpoints.
+pub(super) struct IdleConnections {
+    engine: Engine,
+    parking: Parking<Idle>,
+    /// By endpoint id; the one used last comes first, so that the others may grow old.
+    by_endpoint: RefCell<Vec<Vec<Ticket>>>,
+}
+
+struct Idle {
+    endpoint: Arc<EndpointIdentity>,
+}
+
+impl IdleConnections {
+    pub(super) fn new(engine: &Engine) -> IdleConnections {
+        IdleConnections { engine: engine.clone(), parking: Parking::new(engine), by_endpoint: RefCell::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.parking.len()
+    }
+
+    /// Keeps a connection, unless the endpoint has `max` of them.
+    pub(super) fn put(
+        &self,
+        stream: Stream,
+        endpoint: &Arc<EndpointIdentity>,
+        max: u32,
+        timeout: Duration,
+        worker: usize,
+    ) {
+        let mut by_endpoint = self.by_endpoint.borrow_mut();
+        let id = endpoint.id as usize;
+        if by_endpoint.len() <= id {
+            by_endpoint.resize_with(id + 1, Vec::new);
+        }
+        if by_endpoint[id].len() >= max as usize || stream.is_readable() {
+            return;
+        }
+        let until = self.engine.now() + timeout;
+        let ticket = self.parking.park(stream, until, Idle { endpoint: endpoint.clone() });
+        by_endpoint[id].push(ticket);
+        endpoint.stats.shard(worker).connections_idle.inc();
+    }
+
+    /// An idle connection on which nothing has happened.
+    pub(super) fn take(&self, endpoint: &EndpointIdentity, worker: usize) -> Option<Stream> {
+        loop {
+            let ticket = self.by_endpoint.borrow_mut().get_mut(endpoint.id as usize)?.pop()?;
+            let Some(parked) = self.parking.take(ticket) else { continue };
+            endpoint.stats.shard(worker).connections_idle.dec();
+            // An endpoint that spoke unasked or closed: its connection is of no use.
+            if !parked.stream.is_readable() {
+                return Some(parked.stream);
+            }
+        }
+    }
+
+    /// Closes the connections to endpoints that are not to be kept.
+    pub(super) fn retain(&self, keep: impl Fn(u32) -> bool, worker: usize) {
+        let mut by_endpoint = self.by_endpoint.borrow_mut();
+        for (id, tickets) in by_endpoint.iter_mut().enumerate() {
+            if tickets.is_empty() || keep(id as u32) {
+                continue;
+            }
+            for ticket in std::mem::take(tickets) {
+                if let Some(parked) = self.parking.take(ticket) {
+                    parked.record.endpoint.stats.shard(worker).connections_idle.dec();
+                }
+            }
+        }
+    }
+
+    /// Closes connections as their endpoints close them, or as they grow too old.
+    pub(super) async fn watch(&self, worker: usize) {
+        loop {
+            let gone = self.parking.next().await;
+            gone.record.endpoint.stats.shard(worker).connections_idle.dec();
+            if let Some(tickets) = self.by_endpoint.borrow_mut().get_mut(gone.record.endpoint.id as usize) {
+                tickets.retain(|ticket| self.parking.holds(*ticket));
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A connection of a tcp listener: pick, connect (again on another endpoint if need be), relay, log.
+
+use super::client::Client;
+use super::connect::{Load, Tried, UpstreamConnection};
+use super::context::{Context, View};
+use super::relay::{Relayed, relay};
+use crate::engine::{Chunk, Stream};
+use crate::health::Failure;
+use crate::snapshot::{Protocol, TcpSettings};
+use crate::telemetry::access_log::TcpRecord;
+use crate::upstream::UpstreamIndex;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Serves one client connection to its end.
+pub async fn serve(stream: Stream, client: Client) {
+    let context = client.context().clone();
+    let (view, listener_index) = client.listener.current(&context);
+    let listener = &view.snapshot.listeners[listener_index];
+    let Protocol::Tcp(settings) = &listener.protocol else { return };
+    let upstream = view.upstream_of(&settings.upstream, &context.engine);
+    let mut attempts = Attempts::default();
+    let relayed = match connect(&context, &view, upstream, &mut attempts).await {
+        Ok((connection, _load)) => {
+            attempts.connected = Some(context.engine.now() - client.accepted);
+            run(&context, settings, &stream, connection).await
+        }
+        Err(failure) => Relayed { failure: Some(failure), ..Relayed::default() },
+    };
+    let stats = client.stats();
+    stats.bytes_received.add(relayed.from_client);
+    stats.bytes_sent.add(relayed.from_endpoint);
+    if let Some(failure) = relayed.failure {
+        stats.failures[failure as usize].inc();
+    }
+    if view.snapshot.access_log {
+        let record = TcpRecord {
+            started: client.accepted,
+            generation: view.snapshot.generation,
+            listener: &listener.name,
+            upstream: view.snapshot.upstreams.get(upstream.0 as usize).map(|upstream| upstream.identity.name.as_str()),
+            endpoint: attempts.endpoint,
+            client: client.address,
+            bytes_received: relayed.from_client,
+            bytes_sent: relayed.from_endpoint,
+            connect: attempts.connected,
+            total: context.engine.now() - client.accepted,
+            attempts: attempts.count,
+            reason: relayed.failure.map(|failure| failure.verdict().name),
+        };
+        context.access_log.tcp(context.worker_stats(), &record);
+    }
+}
+
+#[derive(Default)]
+struct Attempts {
+    count: u32,
+    endpoint: Option<SocketAddr>,
+    connected: Option<Duration>,
+}
+
+async fn connect(
+    context: &Context,
+    view: &Rc<View>,
+    upstream_index: UpstreamIndex,
+    attempts: &mut Attempts,
+) -> Result<(UpstreamConnection, Load), Failure> {
+    let Some(upstream) = view.snapshot.upstreams.get(upstream_index.0 as usize) else {
+        return Err(Failure::NoEndpoint);
+    };
+    upstream.identity.stats.shard(context.worker).requests.inc();
+    let mut tried = Tried::default();
+    let mut failure = Failure::NoEndpoint;
+    while attempts.count <= upstream.retries {
+        let Some(index) = view.pick(upstream_index, tried.as_slice(), &context.engine) else { break };
+        let endpoint = &upstream.endpoints[index].identity;
+        if attempts.count > 0 {
+            upstream.identity.stats.shard(context.worker).retries.inc();
+        }
+        attempts.count += 1;
+        attempts.endpoint = Some(endpoint.address);
+        let load = Load::new(endpoint, context.worker);
+        let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, crate::base::Instant::NEVER));
+        match opened.await {
+            Ok(connection) => return Ok((connection, load)),
+            Err(error) => failure = error,
+        }
+        endpoint.stats.shard(context.worker).failures.inc();
+        if !tried.add(index) {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+async fn run(context: &Context, settings: &TcpSettings, stream: &Stream, connection: UpstreamConnection) -> Relayed {
+    relay(context, (stream, Chunk::empty()), (&connection.stream, Chunk::empty()), settings.idle_timeout).await
+}
