@@ -70,10 +70,8 @@ pub enum Kind {
     Words(Word),
     /// A path of a URL.
     UrlPath,
-    /// The name of an upstream; with `split`, also a table of names and weights.
-    Upstream {
-        split: bool,
-    },
+    /// The name of an upstream, or a table of names and weights.
+    Upstream,
     /// A list of `"host:port"` strings and `{ address, weight }` tables.
     Endpoints,
     /// A list of tables with keys of their own.
@@ -219,7 +217,7 @@ pub static LISTENER: Table = Table {
         ),
         key(
             "upstream",
-            Kind::Upstream { split: true },
+            Kind::Upstream,
             Presence::Optional { example: "\"api\"", without: "http: what no route matches is answered with 404" },
             "tcp: where connections go, required. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
         ),
@@ -332,7 +330,7 @@ pub static ROUTE: Table = Table {
         ),
         key(
             "upstream",
-            Kind::Upstream { split: true },
+            Kind::Upstream,
             Presence::Required { example: "\"api\"" },
             "Where its requests go: a name, or weights: { stable = 95, canary = 5 }.",
         ),

@@ -27,6 +27,8 @@ mod upstreams;
 pub mod values;
 
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod tests;
 
 pub use check::Resolve;

@@ -58,7 +58,7 @@ fn message_of(text: &str) -> String {
     }
 }
 
-fn golden(path: &Path, actual: &str) {
+pub(super) fn golden(path: &Path, actual: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, actual).expect("the golden file can be written");
         return;

@@ -1,0 +1,268 @@
+//! What is written from the key list: `conf/ringgate.toml`, which shows every key, and `conf/ringgate.schema.json`, by
+//! which editors complete and check. The tests here hold both to the code; `UPDATE_GOLDEN=1 cargo test` writes them.
+//!
+//! Built for tests alone: the program itself needs neither.
+
+use super::keys::{self, Key, Kind, Presence, Table, Word};
+use super::tests::golden;
+use super::values::{duration_text, size_text};
+use super::{Settings, load_text};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+const HEADING: &str = "\
+#:schema ./ringgate.schema.json
+#
+# Every key of Ringgate's configuration. What is set here is the default, so that a file needs only what is to be
+# different; what is commented out has no default, and its comment says what holds without it.
+#
+# Durations are whole numbers with units (\"500ms\", \"5s\", \"1m30s\", \"1h\"), sizes have binary units (\"16KiB\"), paths of
+# files are relative to this file. The order of tables never matters, and no table inherits from another.
+#
+# `ringgate check FILE` says what is wrong with a file, all of it at once. docs/configuration.md explains the model.
+";
+
+const WIDTH: usize = 118;
+
+fn conf() -> String {
+    let mut text = HEADING.to_owned();
+    for key in keys::TOP.keys.iter().filter(|key| !is_table(key)) {
+        show_key(&mut text, key, None);
+    }
+    show_table(&mut text, &keys::ADMIN, "", None);
+    show_table(&mut text, &keys::ACCESS_LOG, "", None);
+    show_table(&mut text, &keys::LISTENER, "", Some("http"));
+    show_table(&mut text, &keys::LISTENER, "The same for TCP: the keys of HTTP have no meaning here.", Some("tcp"));
+    show_table(&mut text, &keys::ROUTE, "", None);
+    show_table(&mut text, &keys::UPSTREAM, "", None);
+    text.push_str("\n[upstream.redis]\nendpoints = [\"127.0.0.1:6380\"]\n");
+    text
+}
+
+fn is_table(key: &Key) -> bool {
+    matches!(key.kind, Kind::OneTable(_) | Kind::Tables(_) | Kind::NamedTables(_))
+}
+
+fn show_table(text: &mut String, table: &Table, help: &str, protocol: Option<&str>) {
+    text.push_str("\n\n");
+    comment(text, if help.is_empty() { table.help } else { help });
+    text.push_str(&table.title.replace("NAME", "api"));
+    text.push('\n');
+    for key in table.keys {
+        if key.protocol.is_none() || key.protocol == protocol {
+            show_key(text, key, protocol);
+        }
+    }
+}
+
+fn show_key(text: &mut String, key: &Key, protocol: Option<&str>) {
+    text.push('\n');
+    comment(text, key.help);
+    let range = range(&key.kind);
+    if !range.is_empty() {
+        comment(text, &format!("Allowed: {range}."));
+    }
+    let line = match (&key.presence, key.name) {
+        (_, "protocol") if protocol == Some("tcp") => "protocol = \"tcp\"".to_owned(),
+        (_, "upstream") if protocol == Some("tcp") => "upstream = \"redis\"".to_owned(),
+        (_, "address") if protocol == Some("tcp") => "address = \"127.0.0.1:6379\"".to_owned(),
+        (Presence::Required { example }, name) => format!("{name} = {example}"),
+        (Presence::Default(default), name) => format!("{name} = {default}"),
+        (Presence::Optional { example, without }, name) => {
+            comment(text, &format!("Without it: {without}."));
+            format!("# {name} = {example}")
+        }
+    };
+    text.push_str(&line);
+    text.push('\n');
+}
+
+fn range(kind: &Kind) -> String {
+    match kind {
+        Kind::Integer { min, max } => format!("{min} to {max}"),
+        Kind::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
+        Kind::Size { min, max, unlimited: false } => format!("{} to {}", size_text(*min), size_text(*max)),
+        Kind::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "),
+        _ => String::new(),
+    }
+}
+
+/// `help` as comment lines of at most [`WIDTH`].
+fn comment(text: &mut String, help: &str) {
+    let mut line = String::new();
+    for word in help.split_whitespace() {
+        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+            text.push_str(&format!("#{line}\n"));
+            line.clear();
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&format!("#{line}\n"));
+}
+
+fn schema() -> Value {
+    let mut root = table_schema(&keys::TOP);
+    let about = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Ringgate configuration",
+        "definitions": {
+            "admin": table_schema(&keys::ADMIN),
+            "access_log": table_schema(&keys::ACCESS_LOG),
+            "listener": table_schema(&keys::LISTENER),
+            "route": table_schema(&keys::ROUTE),
+            "upstream": table_schema(&keys::UPSTREAM),
+            "endpoint": table_schema(&keys::ENDPOINT),
+        },
+    });
+    if let (Value::Object(root), Value::Object(about)) = (&mut root, about) {
+        root.extend(about);
+    }
+    root
+}
+
+fn table_schema(table: &Table) -> Value {
+    let properties: Map<String, Value> = table.keys.iter().map(|key| (key.name.to_owned(), key_schema(key))).collect();
+    let required = |key: &&Key| matches!(key.presence, Presence::Required { .. });
+    let required: Vec<_> = table.keys.iter().filter(required).map(|key| key.name).collect();
+    let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    if !table.help.is_empty() {
+        schema["description"] = json!(table.help);
+    }
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn key_schema(key: &Key) -> Value {
+    let mut schema = kind_schema(key);
+    let mut help = key.help.to_owned();
+    match &key.presence {
+        Presence::Default(text) => schema["default"] = default_json(text),
+        Presence::Optional { without, .. } if !without.is_empty() => help.push_str(&format!(" Without it: {without}.")),
+        _ => {}
+    }
+    schema["description"] = json!(help);
+    schema
+}
+
+fn kind_schema(key: &Key) -> Value {
+    let weight = json!({ "type": "integer", "minimum": 0, "maximum": keys::ENDPOINT_WEIGHT_MAX });
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": keys::NAME_BYTES_MAX });
+    match &key.kind {
+        Kind::Boolean => json!({ "type": "boolean" }),
+        Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Duration { .. } => json!({ "type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$" }),
+        Kind::Size { unlimited: false, .. } => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB|TiB)$" }),
+        Kind::Size { unlimited: true, .. } => {
+            json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB|TiB)|unlimited)$" })
+        }
+        Kind::Choice(words) => json!({ "enum": words }),
+        Kind::Name => name,
+        Kind::Address { off: false } => json!({ "type": "string", "pattern": "^.+:[0-9]+$" }),
+        Kind::Address { off: true } => json!({ "type": "string", "pattern": "^(.+:[0-9]+|off)$" }),
+        Kind::FilePath => json!({ "type": "string", "minLength": 1 }),
+        Kind::UrlPath => json!({ "type": "string", "pattern": "^/" }),
+        Kind::Words(word) => {
+            let fewest = if matches!(word, Word::Network) { 0 } else { 1 };
+            let list = json!({ "type": "array", "items": { "type": "string" }, "minItems": fewest, "maxItems": keys::WORDS_MAX });
+            json!({ "anyOf": [{ "type": "string" }, list] })
+        }
+        Kind::Upstream => {
+            let most = keys::SPLIT_PARTS_MAX;
+            let split =
+                json!({ "type": "object", "minProperties": 1, "maxProperties": most, "additionalProperties": weight });
+            json!({ "anyOf": [name, split] })
+        }
+        Kind::Endpoints => {
+            let endpoint = json!({ "anyOf": [{ "type": "string" }, { "$ref": "#/definitions/endpoint" }] });
+            json!({ "type": "array", "minItems": 1, "maxItems": keys::ENDPOINTS_MAX, "items": endpoint })
+        }
+        Kind::OneTable(_) => json!({ "allOf": [definition(key.name)] }),
+        Kind::Tables(_) => json!({ "type": "array", "items": definition(key.name) }),
+        Kind::NamedTables(_) => json!({ "type": "object", "additionalProperties": definition(key.name) }),
+    }
+}
+
+fn definition(name: &str) -> Value {
+    json!({ "$ref": format!("#/definitions/{name}") })
+}
+
+fn default_json(text: &str) -> Value {
+    let table: toml::Table = format!("value = {text}").parse().expect("every default is TOML");
+    serde_json::to_value(&table["value"]).expect("a default is a string, a number, a boolean or a list")
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+fn settings_of(name: &str, text: &str) -> Settings {
+    let unresolvable = |_: &str, _: u16| Err(std::io::Error::other("samples hold addresses, not names"));
+    match load_text(name, text, &unresolvable) {
+        Ok(loaded) => {
+            assert!(loaded.warnings.mistakes().is_empty(), "{}", loaded.warnings);
+            loaded.settings
+        }
+        Err(report) => panic!("{report}"),
+    }
+}
+
+#[test]
+fn the_full_example_shows_every_key_of_the_code_and_no_other() {
+    golden(&path("ringgate.toml"), &conf());
+    let settings = settings_of("conf/ringgate.toml", &conf());
+    // An unknown key is an error, so every key of the example is in the code. Now the other way round.
+    for table in [&keys::TOP, &keys::ADMIN, &keys::ACCESS_LOG, &keys::LISTENER, &keys::ROUTE, &keys::UPSTREAM] {
+        for key in table.keys.iter().filter(|key| !is_table(key)) {
+            let lines = [format!("\n{} = ", key.name), format!("\n# {} = ", key.name)];
+            assert!(lines.iter().any(|line| conf().contains(line)), "{} {}", table.title, key.name);
+        }
+    }
+    assert_eq!((settings.listeners.len(), settings.routes.len(), settings.upstreams.len()), (2, 1, 2));
+}
+
+#[test]
+fn the_defaults_that_the_example_shows_are_those_of_the_code() {
+    let without_defaults = "
+        [access_log]
+        [[listener]]
+        address = \"0.0.0.0:8080\"
+        [[listener]]
+        address = \"127.0.0.1:6379\"
+        protocol = \"tcp\"
+        upstream = \"redis\"
+        [[route]]
+        upstream = \"api\"
+        [upstream.api]
+        endpoints = [\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]
+        [upstream.redis]
+        endpoints = [\"127.0.0.1:6380\"]
+    ";
+    let shown = settings_of("conf/ringgate.toml", &conf());
+    let of_code = settings_of("without defaults", without_defaults);
+    // Routers have no order to print by; what they hold is what the rest says.
+    let print = |mut settings: Settings| {
+        for listener in &mut settings.listeners {
+            if let crate::snapshot::Protocol::Http(http) = &mut listener.protocol {
+                http.router = crate::router::Router::default();
+            }
+        }
+        format!("{settings:#?}")
+    };
+    assert_eq!(print(shown), print(of_code));
+}
+
+#[test]
+fn the_schema_for_editors_is_current() {
+    golden(&path("ringgate.schema.json"), &format!("{:#}\n", schema()));
+}
+
+#[test]
+fn the_samples_are_right() {
+    for name in ["l4.toml", "l7.toml"] {
+        let text = std::fs::read_to_string(path(name)).expect("the sample is there");
+        settings_of(name, &text);
+    }
+}
