@@ -168,6 +168,15 @@ impl Driver {
     pub(super) fn counts(&self) -> EngineCounts {
         each!(self, driver => driver.counts())
     }
+
+    /// Received bytes that nobody has taken yet.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Driver::Uring(uring) => uring.held_bytes(),
+            Driver::Epoll(_) | Driver::Sim(_) => 0,
+        }
+    }
 }
 
 /// CLOCK_MONOTONIC.

@@ -56,6 +56,11 @@ pub(super) fn linger_off(fd: RawFd) {
     let _ = borrowed(fd, |socket| socket.set_linger(Some(std::time::Duration::ZERO)));
 }
 
+/// The error that a connect or another asynchronous act has left on the socket; the kernel then forgets it.
+pub(super) fn take_error(fd: RawFd) -> Option<io::Error> {
+    borrowed(fd, |socket| socket.take_error()).ok().flatten()
+}
+
 fn ip_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }

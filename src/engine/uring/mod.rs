@@ -162,6 +162,11 @@ impl Uring {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.streams.iter().flat_map(|(_, slot)| &slot.queue).map(|chunk| chunk.len()).sum()
+    }
+
     fn arm_remote(&mut self) {
         let entry = opcode::PollAdd::new(Fd(self.remote.fd()), libc::POLLIN as u32)
             .multi(true)

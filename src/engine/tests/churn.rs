@@ -1,0 +1,63 @@
+//! Many connections, one after the other: nothing may be left of them.
+
+use super::*;
+use std::cell::Cell;
+use std::rc::Rc;
+
+conformance!(connections_come_and_go);
+conformance_alone!(ten_thousand_connections_leave_nothing);
+
+async fn connections_come_and_go(engine: Engine) {
+    exchange(&engine, 500).await;
+}
+
+async fn ten_thousand_connections_leave_nothing(engine: Engine) {
+    exchange(&engine, 500).await;
+    let before = open_descriptors();
+    exchange(&engine, 10_000).await;
+    assert_eq!(open_descriptors(), before);
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Opens `total` connections, some dozens at a time, with one question and answer on each.
+async fn exchange(engine: &Engine, total: usize) {
+    const AT_ONCE: usize = 50;
+    let listener = listen(engine);
+    let address = listener.local_address();
+    let server = engine.clone();
+    let (started, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let answered = Rc::new(Cell::new(0));
+    let answers = answered.clone();
+    engine.spawn(async move {
+        for _ in 0..total {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answers = answers.clone();
+            server.spawn(async move {
+                let mut outgoing = Outgoing::default();
+                outgoing.chunk(stream.receive().await.unwrap());
+                stream.send(&mut outgoing).await.unwrap();
+                answers.set(answers.get() + 1);
+            });
+        }
+    });
+    for _ in 0..AT_ONCE {
+        let (client, started, done) = (engine.clone(), started.clone(), done.clone());
+        engine.spawn(async move {
+            while started.get() < total {
+                started.set(started.get() + 1);
+                let stream = client.connect(address).await.unwrap();
+                send(&stream, b"question").await.unwrap();
+                assert_eq!(receive_to_end(&stream).await, b"question");
+                done.set(done.get() + 1);
+            }
+        });
+    }
+    while done.get() < total {
+        engine.sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(answered.get(), total);
+    settle(engine, 0).await;
+}
