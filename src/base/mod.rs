@@ -1,6 +1,7 @@
 //! Small containers and newtypes that know nothing of load balancing. No domain words here.
 
 pub mod counter;
+pub mod signal;
 pub mod time;
 
 pub use counter::{Counter, Gauge, Sharded};

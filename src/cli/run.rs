@@ -1,7 +1,7 @@
 //! `ringgate run`: wires control to workers, and waits for the end. The one place that knows both; no logic of either.
 
+use super::FILE_DEFAULT;
 use crate::base::Sharded;
-
 use crate::control::admin::{self, AdminState};
 use crate::control::config::{self, EngineChoice, Loaded, Report};
 use crate::control::supervisor::{ControlThread, Running, Start, Supervisor, bind_first};
@@ -12,6 +12,7 @@ use crate::telemetry::log::worker_log;
 use crate::telemetry::{ConfigStats, LogStats, WorkerStats, log};
 use crate::upstream::Registry;
 use crate::worker::{Started, Worker};
+use clap::Args;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,27 @@ use std::time::Duration;
 const DESCRIPTORS_SPARE: u64 = 1_024;
 /// How long the log may take to write its last lines.
 const LOG_FINISH_MAX: Duration = Duration::from_secs(2);
+
+/// Start a gateway, and run until a signal ends it
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct RunArguments {
+    /// The configuration file
+    #[arg(default_value = FILE_DEFAULT)]
+    pub file: PathBuf,
+}
+
+const HELP: &str = "\
+Signals:
+  SIGHUP           read the file again: all of it applies or none; no connection is lost
+  SIGTERM, SIGINT  drain: close listeners, let connections end within `drain_timeout`, then exit; again: exit at once
+  SIGUSR1          reopen the access log
+
+Examples:
+  ringgate run /etc/ringgate/ringgate.toml
+  RINGGATE_ENGINE=epoll ringgate run gate.toml    whatever `engine` says
+
+Exit code: 0 after a drain, 1 if it cannot start.";
 
 /// Where a configuration comes from.
 pub enum Source {

@@ -157,10 +157,7 @@ fn only_table<'d, 'i>(
 fn process_settings(documents: &[Document<'_>], top: &Reader<'_, '_>, tops: &[Reader<'_, '_>]) -> ProcessSettings {
     let workers = top.optional_integer("workers").and_then(|workers| u32::try_from(workers).ok());
     let engine = [EngineChoice::Auto, EngineChoice::Uring, EngineChoice::Epoll][top.choice("engine").min(2)];
-    let empty = DeTable::new();
-    let absent = || Reader::new(&keys::ADMIN, top.place.file, top.place.clone(), &empty, top.mistakes());
-    let admin = only_table(tops, "admin", &keys::ADMIN);
-    let admin = admin.map_or_else(|| admin_address(&absent()), |(_, reader)| admin_address(&reader));
+    let admin = admin(tops, top.mistakes());
     ProcessSettings { workers, engine, admin, access_log: access_log(documents, tops) }
 }
 
@@ -176,6 +173,20 @@ fn access_log(documents: &[Document<'_>], tops: &[Reader<'_, '_>]) -> Option<Des
     }
     let directory = documents.get(index).map_or(Path::new(""), |document| &document.directory);
     Some(Destination::File(directory.join(&path.value)))
+}
+
+/// The address of the admin listener alone.
+pub fn admin_only(documents: &[Document<'_>], mistakes: &Mistakes) -> Option<SocketAddr> {
+    let tops: Vec<_> = documents.iter().map(|document| top_reader(document, mistakes)).collect();
+    admin(&tops, mistakes)
+}
+
+fn admin(tops: &[Reader<'_, '_>], mistakes: &Mistakes) -> Option<SocketAddr> {
+    if let Some((_, reader)) = only_table(tops, "admin", &keys::ADMIN) {
+        return admin_address(&reader);
+    }
+    let none = DeTable::new();
+    admin_address(&Reader::new(&keys::ADMIN, 0, Place { file: 0, span: 0..0 }, &none, mistakes))
 }
 
 fn admin_address(reader: &Reader<'_, '_>) -> Option<SocketAddr> {

@@ -38,7 +38,7 @@ pub use settings::{EngineChoice, ListenerSettings, ProcessSettings, RouteSetting
 
 use files::Files;
 use report::{Level, Mistakes};
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,6 +86,15 @@ fn load_files(files: Files, running: Option<&ProcessSettings>, resolve: Resolve<
         Some(settings) if !refused => Ok(Loaded { settings, warnings: report, paths }),
         _ => Err(report),
     }
+}
+
+/// Where the admin listener of a configuration is, whatever else may be wrong with the file; `None` is nowhere. For a
+/// file that cannot be read, the default.
+pub fn admin_address(path: &Path) -> Option<SocketAddr> {
+    let Files { sources, directories, .. } = files::read(path);
+    let mistakes = Mistakes::default();
+    let (documents, _) = files::parse(&sources, &directories);
+    check::admin_only(&documents, &mistakes)
 }
 
 /// A number that is another as soon as the file at `path` or one of its fragments is another. Reads all of them.
