@@ -39,6 +39,8 @@ pub struct RequestHead {
     pub(in crate::protocol) path_and_query: Span,
     pub(in crate::protocol) path_len: u32,
     pub(in crate::protocol) host: Span,
+    /// The host is of letters, digits, dots and hyphens: a token, which needs no quotes.
+    pub(in crate::protocol) host_is_plain: bool,
     /// Bytes of the request line with its CRLF if it can be copied as it stands, else 0.
     pub(in crate::protocol) line_len: u32,
     /// The Content-Length field as received, if it can be copied as it stands.

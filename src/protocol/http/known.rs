@@ -44,11 +44,20 @@ impl Known {
     }
 
     /// Tells which name this is, in any letter case. Anything that is not one of the names is `Other`.
-    #[inline]
+    #[inline(always)]
     pub fn classify(name: &[u8]) -> Known {
         let Some(&first) = name.first() else {
             return Known::Other;
         };
+        // Most names are settled here, without a call.
+        if FIRST_LETTERS[name.len().min(LONG)] & (1 << (first & 31)) == 0 {
+            return Known::Other;
+        }
+        Known::classify_by_letters(name, first)
+    }
+
+    #[inline(never)]
+    fn classify_by_letters(name: &[u8], first: u8) -> Known {
         match (name.len(), first | 0x20) {
             (2, b't') if token_is(name, b"te") => Known::Te,
             (4, b'h') if token_is(name, b"host") => Known::Host,
@@ -68,6 +77,33 @@ impl Known {
         }
     }
 }
+
+/// Names of this length or more begin with `X-Forwarded-`, if they are known at all.
+const LONG: usize = 18;
+
+/// For each length, the first letters of the known names, as bits of the letter's place in the alphabet.
+static FIRST_LETTERS: [u32; LONG + 1] = {
+    const fn letter(letter: u8) -> u32 {
+        1 << (letter & 31)
+    }
+    let mut table = [0; LONG + 1];
+    let mut len = 13;
+    while len <= LONG {
+        table[len] = letter(b'x');
+        len += 1;
+    }
+    table[2] = letter(b't');
+    table[4] = letter(b'h');
+    table[6] = letter(b'e');
+    table[7] = letter(b'u') | letter(b't');
+    table[9] = letter(b'f');
+    table[10] = letter(b'c') | letter(b'k');
+    table[12] = letter(b'x');
+    table[14] |= letter(b'c') | letter(b'h');
+    table[16] |= letter(b'p');
+    table[17] |= letter(b't');
+    table
+};
 
 fn classify_forwarded(name: &[u8]) -> Known {
     let Some((prefix, rest)) = name.split_first_chunk::<12>() else {

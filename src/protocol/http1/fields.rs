@@ -37,7 +37,7 @@ impl Seen {
 ///
 /// `httparse` takes a bare LF for a line ending; this does not (RFC 9112 section 2.2 allows it, and others read it
 /// otherwise).
-#[inline]
+#[inline(always)]
 pub(super) fn read_fields(
     head: &[u8],
     parsed: &[httparse::Header<'_>],
@@ -51,38 +51,46 @@ pub(super) fn read_fields(
     let base = head.as_ptr() as usize;
     let mut seen = Seen { present: 0, duplicate: 0, values: [Span::default(); KNOWN] };
     let mut flags_all = 0;
-    // Backwards, because a field's line ends where the next one's begins.
-    let mut line_end = lines.len();
-    for field in parsed.iter().rev() {
+    // Where the line before this one ends if it is regular. Of the start line, only that it ends in CRLF matters.
+    let mut regular_end = parsed.first().map_or(lines.len(), |field| field.name.as_ptr() as usize - base);
+    for field in parsed {
         let start = field.name.as_ptr() as usize - base;
-        let name_len = u16::try_from(field.name.len()).map_err(|_| HeadError::TooLarge)?;
+        flags_all |= end_line(lines, start, regular_end, &mut headers.fields)?;
+        let (name_len, value_len) = (field.name.len(), field.value.len());
         let value_start = field.value.as_ptr() as usize - base;
-        if lines.get(line_end.wrapping_sub(2)..line_end) != Some(b"\r\n") {
-            return Err(Malformed::LineEnding.into());
+        let regular = value_start == start + name_len + 2 && lines.get(value_start - 1) == Some(&b' ');
+        regular_end = if regular { value_start + value_len + 2 } else { 0 };
+        if name_len > u16::MAX as usize {
+            return Err(HeadError::TooLarge);
         }
-        let name_end = start + field.name.len();
-        let regular = value_start == name_end + 2
-            && lines.get(name_end + 1) == Some(&b' ')
-            && value_start + field.value.len() + 2 == line_end;
-        line_end = start;
         let known = Known::classify(field.name.as_bytes());
-        let value = Span { start: value_start as u32, len: field.value.len() as u32 };
-        let flags = if regular { 0 } else { IRREGULAR };
-        flags_all |= flags;
+        let value = Span { start: value_start as u32, len: value_len as u32 };
+        headers.fields.push(Field { start: start as u32, name_len: name_len as u16, known, flags: 0, value });
         if known != Known::Other {
             seen.duplicate |= seen.present & known.bit();
             seen.present |= known.bit();
             seen.values[known as usize] = value;
         }
-        headers.fields.push(Field { start: start as u32, name_len, known, flags, value });
     }
-    if lines.get(line_end.wrapping_sub(2)..line_end) != Some(b"\r\n") {
-        return Err(Malformed::LineEnding.into());
-    }
-    headers.fields.reverse();
+    flags_all |= end_line(lines, lines.len(), regular_end, &mut headers.fields)?;
     headers.present = seen.present;
     headers.flags = flags_all;
     Ok(seen)
+}
+
+/// Checks that the line before `end` ends in CRLF, and marks its field if the line is not regular.
+#[inline(always)]
+fn end_line(lines: &[u8], end: usize, regular_end: usize, fields: &mut [Field]) -> Result<u8, HeadError> {
+    if !lines.get(..end).is_some_and(|before| before.ends_with(b"\r\n")) {
+        return Err(Malformed::LineEnding.into());
+    }
+    if end == regular_end {
+        return Ok(0);
+    }
+    if let Some(field) = fields.last_mut() {
+        field.flags = IRREGULAR;
+    }
+    Ok(IRREGULAR)
 }
 
 /// What Content-Length and Transfer-Encoding say together.

@@ -5,9 +5,12 @@
 //! a head that two parsers could read differently is refused, because the difference is what request smuggling is made of.
 //! Writing goes from the model, so nothing that was not understood is passed on.
 
+mod answer;
 mod chunked;
 mod error;
 mod fields;
+mod forwarding;
+mod output;
 mod request;
 mod response;
 mod write;
@@ -15,13 +18,15 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{ErrorResponse, write_error};
 pub use chunked::{ChunkLimits, ChunkedDecoder, ChunkedError, ChunkedEvent, ChunkedStep};
 pub use error::{HeadError, Malformed};
+pub use forwarding::{Forwarding, request_id};
 pub use request::parse_request;
 pub use response::parse_response;
 pub use write::{
-    ErrorResponse, Forwarding, ResponseOptions, request_id, write_chunk_end, write_chunk_start, write_continue,
-    write_error, write_last_chunk, write_request, write_response,
+    ResponseOptions, write_chunk_end, write_chunk_start, write_continue, write_last_chunk, write_request,
+    write_response,
 };
 
 /// The most fields of a head, whatever the limits say.

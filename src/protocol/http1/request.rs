@@ -142,9 +142,8 @@ fn read_absolute_target(target: &[u8], head: &mut RequestHead) -> Result<(), Hea
     };
     let authority_len = memchr::memchr3(b'/', b'?', b'#', rest).unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at(authority_len);
-    if authority.is_empty() || !is_host(authority) {
-        return Err(Malformed::Target.into());
-    }
+    let kinds = host_kinds(authority).filter(|_| !authority.is_empty()).ok_or(Malformed::Target)?;
+    head.host_is_plain = kinds == PLAIN;
     let authority_start = head.target.start + (scheme_len + b"://".len()) as u32;
     head.line_len = 0;
     head.host = Span { start: authority_start, len: authority_len as u32 };
@@ -165,51 +164,62 @@ fn read_host(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
     let Some(host) = seen.span(Known::Host) else {
         return if head.version == Version::Http11 { Err(Malformed::Host.into()) } else { Ok(()) };
     };
-    if !is_host(host.of(&head.headers.storage)) {
-        return Err(Malformed::Host.into());
-    }
+    let kinds = host_kinds(host.of(&head.headers.storage)).ok_or(Malformed::Host)?;
     if head.host.len == 0 {
         head.host = host;
+        head.host_is_plain = kinds == PLAIN;
     }
     Ok(())
 }
 
-/// Whether this is `uri-host [ ":" port ]` (RFC 9110 section 7.2) as far as routing and rewriting depend on it: no byte
-/// that could end the authority, brackets only around all of an address, and a port of digits. May be empty.
+/// Checks that this is `uri-host [ ":" port ]` (RFC 9110 section 7.2) as far as routing and rewriting depend on it: no byte
+/// that could end the authority, brackets only around all of an address, and a port of digits. May be empty. Returns the
+/// kinds of bytes in it.
 #[inline]
-fn is_host(host: &[u8]) -> bool {
-    if !host.iter().all(|byte| HOST_BYTES[*byte as usize]) {
-        return false;
-    }
-    match memchr::memchr3(b':', b'[', b']', host) {
-        None => true,
-        Some(at) if host[at] == b':' => is_port(&host[at + 1..]),
-        Some(0) if host[0] == b'[' => {
-            let Some(close) = memchr::memchr(b']', host) else {
-                return false;
-            };
-            let address = &host[1..close];
-            !address.is_empty()
-                && address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-                && matches!(host[close + 1..].split_first(), None | Some((b':', _)))
-                && is_port(host.get(close + 2..).unwrap_or_default())
-        }
-        Some(_) => false,
-    }
+fn host_kinds(host: &[u8]) -> Option<u8> {
+    let kinds = host.iter().fold(0, |kinds, byte| kinds | HOST_BYTES[*byte as usize]);
+    let is_host = if kinds < COLON {
+        true
+    } else if kinds < BRACKET {
+        memchr::memchr(b':', host).is_some_and(|colon| is_port(&host[colon + 1..]))
+    } else {
+        kinds < OUTSIDE && is_bracketed(host)
+    };
+    is_host.then_some(kinds)
+}
+
+/// `[address]`, with or without a port.
+fn is_bracketed(host: &[u8]) -> bool {
+    let Some(close) = memchr::memchr(b']', host) else { return false };
+    let (Some(address), rest) = (host[..close].strip_prefix(b"["), &host[close + 1..]) else { return false };
+    !address.is_empty()
+        && address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
 }
 
 fn is_port(port: &[u8]) -> bool {
     port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
 }
 
-/// The bytes of a uri-host and its port (RFC 3986 section 3.2.2), without the comma, which would make a list of it.
-static HOST_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let allowed = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;=:[]";
-    let mut at = 0;
-    while at < allowed.len() {
-        table[allowed[at] as usize] = true;
-        at += 1;
+/// The kinds of bytes in a uri-host and its port (RFC 3986 section 3.2.2), without the comma, which would make a list of it.
+const PLAIN: u8 = 1;
+const MARK: u8 = 2;
+const COLON: u8 = 4;
+const BRACKET: u8 = 8;
+const OUTSIDE: u8 = 16;
+
+static HOST_BYTES: [u8; 256] = {
+    let mut table = [OUTSIDE; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' => PLAIN,
+            b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => MARK,
+            b':' => COLON,
+            b'[' | b']' => BRACKET,
+            _ => OUTSIDE,
+        };
+        byte += 1;
     }
     table
 };
