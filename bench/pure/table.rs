@@ -1,0 +1,63 @@
+//! The swap of the table: what publishing and looking cost; and the histogram that every request is counted in.
+
+use crate::balancer::endpoints;
+use criterion::Criterion;
+use ringgate::balancer::Balance;
+use ringgate::base::Sharded;
+use ringgate::snapshot::{Published, Snapshot, Upstream};
+use ringgate::telemetry::Histogram;
+use ringgate::upstream::UpstreamIdentity;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A thousand upstreams of ten endpoints.
+fn snapshot(generation: u64) -> Snapshot {
+    let upstream = |index: u32| Upstream {
+        identity: Arc::new(UpstreamIdentity { name: format!("upstream-{index}"), stats: Sharded::new(1) }),
+        balance: Balance::RoundRobin,
+        endpoints: endpoints(10, |_| 1),
+        connect_timeout: Duration::from_secs(1),
+        retries: 1,
+        idle_connections_max: 1,
+        idle_timeout: Duration::from_secs(1),
+    };
+    Snapshot {
+        generation,
+        listeners: Vec::new(),
+        routes: Vec::new(),
+        upstreams: (0..1000).map(upstream).collect(),
+        drain_timeout: Duration::from_secs(1),
+        access_log: false,
+    }
+}
+
+pub fn swap(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("table");
+    let published = Published::new(snapshot(1));
+    group.bench_function("look at the generation", |bencher| {
+        bencher.iter(|| black_box(&published).generation());
+    });
+    group.bench_function("take the snapshot", |bencher| bencher.iter(|| black_box(&published).load()));
+    // The snapshots live on, so that this is the swap alone and not the end of a thousand upstreams.
+    let snapshots = [Arc::new(snapshot(2)), Arc::new(snapshot(3))];
+    let mut turn = 0;
+    group.bench_function("publish", |bencher| {
+        bencher.iter(|| {
+            turn ^= 1;
+            published.publish(Arc::clone(&snapshots[turn]));
+        });
+    });
+    group.finish();
+}
+
+pub fn histogram(criterion: &mut Criterion) {
+    let histogram = Histogram::default();
+    let mut nanoseconds = 1;
+    criterion.bench_function("histogram", |bencher| {
+        bencher.iter(|| {
+            nanoseconds = nanoseconds * 5 % 1_000_000_007;
+            histogram.record(black_box(Duration::from_nanos(nanoseconds)));
+        });
+    });
+}
