@@ -183,7 +183,7 @@ fn check_descriptors(snapshot: &Snapshot) -> Result<(), String> {
     if limit < wanted {
         log::warn!(
             "the limit of open files is {limit}; {connections} connections may need {wanted}. Accepting pauses where it is \
-             reached. Raise LimitNOFILE (systemd) or ulimit -n, or lower `connections` of the listeners"
+             reached. Raise LimitNOFILE (systemd) or ulimit -n, or lower `connections_max` of the listeners"
         );
     }
     Ok(())

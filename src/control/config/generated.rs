@@ -1,7 +1,7 @@
 //! What is written from the key list: `conf/ringgate.toml`, which shows every key, and `conf/ringgate.schema.json`, by
 //! which editors complete and check. The tests here hold both to the code; `UPDATE_GOLDEN=1 cargo test` writes them.
 //!
-//! Built for tests alone: the program itself needs neither.
+//! Built for tests alone: the program itself needs none of it.
 
 use super::keys::{self, Key, Kind, Presence, Table, Word};
 use super::tests::golden;
@@ -194,6 +194,31 @@ fn default_json(text: &str) -> Value {
     serde_json::to_value(&table["value"]).expect("a default is a string, a number, a boolean or a list")
 }
 
+/// The keys of a table as a table of Markdown.
+fn markdown(table: &Table) -> String {
+    let mut text = "| key | without it | what it does |\n|---|---|---|\n".to_owned();
+    for key in table.keys.iter().filter(|key| !is_table(key)) {
+        let without = match &key.presence {
+            Presence::Required { .. } => "required".to_owned(),
+            Presence::Default(default) => format!("`{default}`"),
+            Presence::Optional { without, .. } => (*without).to_owned(),
+        };
+        let range = range(&key.kind);
+        let allowed = if range.is_empty() { range } else { format!(" Allowed: {range}.") };
+        let only = key.protocol.map(|protocol| format!(" For {protocol} alone.")).unwrap_or_default();
+        text.push_str(&format!("| `{}` | {without} | {}{allowed}{only} |\n", key.name, key.help));
+    }
+    text
+}
+
+/// `page` with what stands between `<!-- keys: NAME -->` and `<!-- end -->` written anew.
+fn with_keys(page: &str, name: &str, table: &Table) -> String {
+    let begin = format!("<!-- keys: {name} -->\n");
+    let (before, rest) = page.split_once(&begin).expect("the page has a place for the table");
+    let (_, after) = rest.split_once("<!-- end -->").expect("the place has an end");
+    format!("{before}{begin}{}<!-- end -->{after}", markdown(table))
+}
+
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
 }
@@ -257,6 +282,18 @@ fn the_defaults_that_the_example_shows_are_those_of_the_code() {
 #[test]
 fn the_schema_for_editors_is_current() {
     golden(&path("ringgate.schema.json"), &format!("{:#}\n", schema()));
+}
+
+#[test]
+fn the_guide_has_the_keys_of_the_code() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let mut page = std::fs::read_to_string(&guide).expect("the guide is there");
+    let tables = [("top", &keys::TOP), ("admin", &keys::ADMIN), ("access_log", &keys::ACCESS_LOG)];
+    let more = [("listener", &keys::LISTENER), ("route", &keys::ROUTE), ("upstream", &keys::UPSTREAM)];
+    for (name, table) in tables.into_iter().chain(more).chain([("endpoint", &keys::ENDPOINT)]) {
+        page = with_keys(&page, name, table);
+    }
+    golden(&guide, &page);
 }
 
 #[test]
