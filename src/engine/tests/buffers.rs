@@ -9,6 +9,7 @@ conformance!(
     a_starved_stream_may_close,
     a_stalled_reader_holds_no_buffer_and_little_memory,
     unread_bytes_hold_few_buffers,
+    forgotten_receives_hold_no_buffer,
 );
 
 /// What one connection may hold in our memory while its reader stalls: what it was asked to send, and what the driver
@@ -141,5 +142,25 @@ async fn unread_bytes_hold_few_buffers(engine: Engine) {
     assert!(receive_exactly(&server, 100_000).await == pattern(100_000));
     for (_, server) in &unread {
         assert!(!server.receive().await.unwrap().is_empty());
+    }
+}
+
+/// A receive that was dropped may have left its mark with the driver: what arrives for it must still give way.
+async fn forgotten_receives_hold_no_buffer(engine: Engine) {
+    for len in [100, 5000] {
+        let mut forgotten = Vec::new();
+        for _ in 0..2 * BUFFERS {
+            let (client, server) = pair(&engine).await;
+            assert!(is_pending(pin!(server.receive())).await);
+            send(&client, &pattern(len)).await.unwrap();
+            forgotten.push((client, server));
+        }
+        turns(&engine, 3).await;
+        let (client, server) = pair(&engine).await;
+        send(&client, &pattern(100_000)).await.unwrap();
+        assert!(receive_exactly(&server, 100_000).await == pattern(100_000));
+        for (_, server) in &forgotten {
+            assert!(receive_exactly(server, len).await == pattern(len));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 conformance!(connections_come_and_go);
-conformance_alone!(ten_thousand_connections_leave_nothing);
+conformance_alone!(ten_thousand_connections_leave_nothing, engines_leave_nothing);
 
 async fn connections_come_and_go(engine: Engine) {
     exchange(&engine, 500).await;
@@ -60,4 +60,37 @@ async fn exchange(engine: &Engine, total: usize) {
     }
     assert_eq!(answered.get(), total);
     settle(engine, 0).await;
+}
+
+/// Engines that end in the middle of everything, one after the other on one thread.
+async fn engines_leave_nothing(engine: Engine) {
+    let driver = match engine.driver_name() {
+        "uring" => DriverChoice::Uring,
+        _ => DriverChoice::Epoll,
+    };
+    let round = move |rounds: u64| {
+        for at in 0..rounds {
+            let engine = Engine::new(&settings(driver)).unwrap();
+            let within = engine.clone();
+            engine.run(async move {
+                let listener = listen(&within);
+                let address = listener.local_address();
+                for client in (0..20).map(|_| within.clone()) {
+                    within.clone().spawn(async move {
+                        let stream = client.connect(address).await.unwrap();
+                        let _ = join(send(&stream, &vec![7; 4 << 20]), stream.receive()).await;
+                    });
+                }
+                for _ in 0..at % 5 {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    within.spawn(async move { drop(stream.receive().await) });
+                }
+                let _ = is_pending(pin!(listener.accept())).await;
+                turns(&within, at as usize % 3).await;
+            });
+            engine.stop();
+        }
+        open_descriptors()
+    };
+    std::thread::spawn(move || assert_eq!(round(5), round(30))).join().unwrap();
 }

@@ -90,8 +90,12 @@ fn alone(module: &str, name: &str, test: impl Fn()) {
     }
     let path = format!("{}::{name}", module.split_once("::").unwrap().1);
     let program = std::env::current_exe().unwrap();
-    let output =
-        std::process::Command::new(program).args(["--exact", &path, "--nocapture"]).env(MARK, "1").output().unwrap();
+    let output = std::process::Command::new(program)
+        .args(["--exact", &path, "--nocapture"])
+        .env(MARK, "1")
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -71,6 +71,8 @@ struct StreamSlot {
     fd: RawFd,
     receive: Receive,
     bulk: bool,
+    /// Named in the driver's `holders`.
+    holder: bool,
     closed: bool,
     send_broken: bool,
     sending: bool,
@@ -116,8 +118,8 @@ pub(super) struct Uring {
     /// Send records to use again; boxed, because the kernel is given their addresses.
     #[allow(clippy::vec_box)]
     spare_sends: Vec<Box<Send>>,
-    /// Streams whose receive waits until buffers return.
-    starved: Vec<u32>,
+    /// Streams whose receive waits until buffers return, the longest waiting first.
+    starved: VecDeque<u32>,
     /// Streams that hold receive buffers in their queues.
     holders: Vec<u32>,
     remote: Arc<RemoteWaker>,
@@ -139,7 +141,7 @@ impl Uring {
             streams: Slab::new(),
             listeners: Slab::new(),
             spare_sends: Vec::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             holders: Vec::new(),
             remote: Arc::new(RemoteWaker::new()?),
             completions: Vec::with_capacity(ring::COMPLETIONS as usize),
@@ -178,6 +180,9 @@ impl Uring {
 
     pub(super) fn wait(&mut self, until: Option<Instant>) -> Instant {
         self.buffers.refill();
+        if !self.holders.is_empty() {
+            self.look_at_holders();
+        }
         self.feed_starved();
         let until = if std::mem::take(&mut self.closing) {
             // The kernel lets go of closed sockets on the way back to user space, not while it waits for completions:
@@ -197,9 +202,6 @@ impl Uring {
         }
         self.completions = completions;
         self.counts.completion_overflows = u64::from(self.ring.overflows());
-        if !self.holders.is_empty() && self.buffers.available < self.arena.buffer_count() / 2 {
-            self.detach_holders();
-        }
         monotonic()
     }
 
@@ -263,7 +265,7 @@ impl Uring {
             error if error == -libc::ENOBUFS => {
                 self.counts.receive_paused += 1;
                 slot.receive = Receive::Starved;
-                self.starved.push(index);
+                self.starved.push_back(index);
                 return;
             }
             // The receive was ended to hold the sender back; it starts again when the queue has been taken.
@@ -283,12 +285,11 @@ impl Uring {
     /// Keeps a chunk for its receiver, and keeps the sender from sending ahead of it.
     fn queue_chunk(&mut self, index: u32, mut chunk: Chunk) {
         let slot = &mut self.streams[index as usize];
-        if slot.receive_waker.is_none() {
-            if chunk.len() <= QUEUED_COPY_MAX {
-                chunk.detach();
-            } else {
-                self.holders.push(index);
-            }
+        if slot.receive_waker.is_none() && chunk.len() <= QUEUED_COPY_MAX {
+            chunk.detach();
+        } else if !std::mem::replace(&mut slot.holder, true) {
+            // Even if someone seems to wait: the receive may have been dropped.
+            self.holders.push(index);
         }
         slot.queue.push_back(chunk);
         if slot.queue.len() >= QUEUED_MAX && slot.receive == Receive::Multishot {
@@ -307,23 +308,35 @@ impl Uring {
         unsafe { self.ring.push(entry) };
     }
 
-    /// Copies aside what waits in queues, so that the kernel has buffers again.
-    fn detach_holders(&mut self) {
-        for index in std::mem::take(&mut self.holders) {
-            if let Some(slot) = self.streams.get_mut(index as usize) {
+    /// Tasks have run since the chunks came. What still waits in queues is copied aside when buffers become few, so that
+    /// the kernel has some again.
+    fn look_at_holders(&mut self) {
+        let few = self.buffers.available < self.arena.buffer_count() / 2;
+        let streams = &mut self.streams;
+        self.holders.retain(|index| {
+            // A slot with a new occupant that holds nothing is as good as one that has been emptied.
+            let Some(slot) = streams.get_mut(*index as usize) else { return false };
+            slot.holder = !few && !slot.queue.is_empty();
+            if few {
                 slot.queue.iter_mut().for_each(Chunk::detach);
             }
+            slot.holder
+        });
+        if few {
+            self.buffers.refill();
         }
     }
 
+    /// Receives again for as many streams as there are buffers.
     fn feed_starved(&mut self) {
-        if self.starved.is_empty() || self.buffers.available == 0 {
-            return;
-        }
-        for index in std::mem::take(&mut self.starved) {
+        let mut free = self.buffers.available;
+        while free > 0
+            && let Some(index) = self.starved.pop_front()
+        {
             // The slot may have been closed, or have a new occupant, in the meantime.
             if self.streams.get(index as usize).is_some_and(|slot| slot.receive == Receive::Starved) {
                 self.arm_receive(index);
+                free -= 1;
             }
         }
     }
@@ -673,6 +686,7 @@ impl StreamSlot {
             fd,
             receive: Receive::Off,
             bulk: false,
+            holder: false,
             closed: false,
             send_broken: false,
             sending: false,
@@ -720,20 +734,24 @@ impl Drop for Uring {
     /// Dropping a ring does not stop the kernel: everything is cancelled and reaped first. What cannot be is leaked.
     fn drop(&mut self) {
         const ROUNDS_MAX: usize = 16;
-        for slot in std::mem::take(&mut self.listeners) {
-            drop(slot.1.socket);
+        let mut open: Vec<RawFd> = self.streams.iter().map(|(_, slot)| slot.fd).filter(|fd| *fd >= 0).collect();
+        for (_, slot) in std::mem::take(&mut self.listeners) {
+            open.extend(slot.accepted.into_iter().flatten());
         }
         let ended = (0..ROUNDS_MAX).any(|_| {
             let ended = self.ring.cancel_all();
             self.ring.wait(Some(Instant(0)));
-            while self.ring.completion().is_some() {}
+            while let Some(completion) = self.ring.completion() {
+                // Accepted, and nobody will ever be told.
+                if (completion.user_data() >> 56) as u8 == Kind::Accept as u8 && completion.result() >= 0 {
+                    open.push(completion.result());
+                }
+            }
             ended
         });
-        for (_, slot) in &self.streams {
-            if slot.fd >= 0 {
-                // SAFETY: the descriptor is ours; nothing names it after this.
-                unsafe { libc::close(slot.fd) };
-            }
+        for fd in open {
+            // SAFETY: the descriptor is ours; nothing names it after this.
+            unsafe { libc::close(fd) };
         }
         if !ended {
             std::mem::forget(std::mem::take(&mut self.streams));
