@@ -132,6 +132,8 @@ impl Exchange {
             if body.take(&rest)? {
                 break;
             }
+            // Not held while waiting: a chunk is a receive buffer, and the connections might hold all of them.
+            drop(rest);
             rest = receive(stream).await?;
             received += rest.len() as u64;
             if rest.is_empty() {
