@@ -239,7 +239,7 @@ pub static LISTENER: Table = Table {
             "\"16KiB\"",
             "Bytes of a request head: the request line and all fields.",
         ),
-        http("headers_max", Kind::Integer { min: 1, max: 1_024 }, "100", "Fields of a request head."),
+        http("headers_max", Kind::Integer { min: 1, max: 256 }, "100", "Fields of a request head."),
         http(
             "target_max",
             Kind::Size { min: 64, max: MIB, unlimited: false },
