@@ -370,8 +370,12 @@ fn children(source: &Source) -> Vec<String> {
         if let [(_, "mod"), (_, name), (_, ";")] = window {
             found.push(inside.join(format!("{name}.rs")).to_string_lossy().into_owned());
             found.push(inside.join(name).join("mod.rs").to_string_lossy().into_owned());
-            // `#[path = "tidy/lexer.rs"]` is relative to the folder of the file.
-            found.push(parent.join("tidy").join(format!("{name}.rs")).to_string_lossy().into_owned());
+        }
+    }
+    // `#[path = "tidy/lexer.rs"]` is relative to the folder of the file.
+    for line in source.text.lines() {
+        if let Some(path) = line.trim().strip_prefix("#[path = \"").and_then(|rest| rest.strip_suffix("\"]")) {
+            found.push(parent.join(path).to_string_lossy().into_owned());
         }
     }
     found
@@ -384,6 +388,8 @@ fn every_file_is_part_of_the_build() {
         let depth = path.matches('/').count();
         matches!(path, "src/lib.rs" | "src/main.rs")
             || (path.starts_with("tests/") && (depth == 1 || (depth == 2 && path.ends_with("/main.rs"))))
+            // Binaries of the fuzzing workspace.
+            || path.starts_with("tests/fuzz/targets/")
     };
     let mut reached: BTreeSet<String> = BTreeSet::new();
     let mut open: Vec<String> = sources.iter().map(|s| s.path.clone()).filter(|path| is_root(path)).collect();
