@@ -245,3 +245,99 @@ const PIECES: &[&str] = &[
     "\"]",
     "head_max",
 ];
+
+/// The main file and fragments, as if read from a directory.
+fn check_files(files: &[(&str, &str)]) -> Result<Loaded, Report> {
+    let mut all = Files::default();
+    for (path, text) in files {
+        all.sources.push(report::Source { path: (*path).to_owned(), text: (*text).to_owned() });
+        all.directories.push(PathBuf::new());
+    }
+    load_files(all, None, &resolve)
+}
+
+#[test]
+fn fragments_add_tables_and_never_override() {
+    let added =
+        "[[route]]\nhost = \"a.example\"\nupstream = \"more\"\n[upstream.more]\nendpoints = [\"127.0.0.1:1\"]\n";
+    let loaded = check_files(&[("ringgate.toml", SMALLEST), ("conf.d/more.toml", added)]).expect("it is right");
+    assert_eq!((loaded.settings.routes.len(), loaded.settings.upstreams.len()), (2, 2));
+    let main = format!("workers = 2\n[admin]\naddress = \"127.0.0.1:1\"\n{SMALLEST}");
+    let overriding = "workers = 3\nengine = \"epoll\"\n[admin]\naddress = \"127.0.0.1:2\"\n[upstream.app]\nendpoints = [\"127.0.0.1:1\"]\n[[route]]\nupstream = \"app\"\n";
+    let report = check_files(&[("ringgate.toml", &main), ("conf.d/over.toml", overriding)]).expect_err("it overrides");
+    golden(&golden_path("fragments.txt"), &format!("{report}\n"));
+}
+
+#[test]
+fn the_form_for_programs_has_every_place() {
+    let report = check_text(include_str!("golden/twice.toml")).expect_err("it is wrong");
+    golden(&golden_path("twice.json"), &format!("{:#}\n", report.to_json()));
+}
+
+/// A directory of its own for a test; removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("ringgate-config-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(path.join("conf.d")).expect("a temporary directory can be made");
+        Directory(path)
+    }
+
+    fn titles_of(&self, text: &[u8]) -> Vec<String> {
+        let path = self.0.join("ringgate.toml");
+        std::fs::write(&path, text).expect("a file can be written");
+        let outcome = load(&path, None);
+        let report = outcome.map_or_else(|report| report, |loaded| loaded.warnings);
+        report.mistakes().iter().map(|mistake| mistake.title.clone()).collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why() {
+    let directory = Directory::new("unreadable");
+    assert!(
+        load(&directory.0.join("missing.toml"), None).is_err_and(|report| report.to_string().contains("No such file"))
+    );
+    assert!(load(&directory.0, None).is_err_and(|report| report.to_string().contains("s a directory")));
+    assert!(directory.titles_of(b"workers = 2\n\xff\n")[0].contains("line 2 is not UTF-8"));
+    let included = |name: &str| format!("include = \"{name}\"\n{SMALLEST}");
+    assert!(directory.titles_of(included("missing.d").as_bytes())[0].contains("cannot read the directory"));
+    assert!(directory.titles_of(included("conf.d").as_bytes()).is_empty());
+    std::fs::write(directory.0.join("conf.d/.hidden.toml"), "nonsense").expect("it can be written");
+    std::fs::write(directory.0.join("conf.d/readme.md"), "nonsense").expect("it can be written");
+    assert!(directory.titles_of(included("conf.d").as_bytes()).is_empty());
+    std::fs::write(directory.0.join("conf.d/broken.toml"), "nonsense").expect("it can be written");
+    assert_eq!(directory.titles_of(included("conf.d").as_bytes()), ["this is not TOML"]);
+}
+
+#[test]
+fn a_file_may_have_this_many_bytes_and_no_more() {
+    let directory = Directory::new("large");
+    let of_length = |bytes: u64| {
+        let rest = usize::try_from(bytes).expect("it fits") - SMALLEST.len();
+        format!("{SMALLEST}{}", "#".repeat(rest)).into_bytes()
+    };
+    assert!(directory.titles_of(&of_length(keys::FILE_BYTES_MAX)).is_empty());
+    assert!(directory.titles_of(&of_length(keys::FILE_BYTES_MAX + 1))[0].contains("larger than 16MiB"));
+}
+
+#[test]
+fn the_admin_address_is_found_in_a_file_that_is_wrong() {
+    let directory = Directory::new("admin");
+    let address = |text: &str| {
+        let path = directory.0.join("ringgate.toml");
+        std::fs::write(&path, text).expect("a file can be written");
+        admin_address(&path).map(|address| address.port())
+    };
+    assert_eq!(address("[admin]\naddress = \"127.0.0.1:7\"\n[[route]]\nhost = \nhots = 1\n"), Some(7));
+    assert_eq!(address("[admin]\naddress = \"off\"\n"), None);
+    assert_eq!(address(""), Some(9_900));
+    assert_eq!(admin_address(Path::new("missing.toml")).map(|address| address.port()), Some(9_900));
+}

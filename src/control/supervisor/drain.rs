@@ -44,6 +44,6 @@ async fn report(name: String, identity: Arc<ListenerIdentity>, drain_timeout: Du
     if left == 0 {
         log::info!("listener `{name}` drained: {ended} connections ended by themselves");
     } else {
-        log::warn!("listener `{name}` drained: {ended} connections ended by themselves, {left} were cut off");
+        log::warn!("listener `{name}` drained: {ended} connections ended by themselves, {left} are open still");
     }
 }
