@@ -64,7 +64,8 @@ pub(super) fn golden(path: &Path, actual: &str) {
         return;
     }
     let expected = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(expected, actual, "{} is not current; UPDATE_GOLDEN=1 rewrites it", path.display());
+    let lines = expected.lines().zip(actual.lines()).enumerate().find(|(_, (expected, actual))| expected != actual);
+    assert!(expected == actual, "{} is not current; UPDATE_GOLDEN=1 rewrites it. {lines:#?}", path.display());
 }
 
 #[test]
