@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A GET as load generators and simple clients send it: 199 bytes, five fields.
-const GET: &[u8] = b"GET /api/v1/items?id=12345 HTTP/1.1\r\nHost: www.example.com\r\n\
+pub const GET: &[u8] = b"GET /api/v1/items?id=12345 HTTP/1.1\r\nHost: www.example.com\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/json\r\n\
     Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\r\n";
 
@@ -24,7 +24,7 @@ const BROWSER: &[u8] = b"GET /assets/app.js?v=20261122 HTTP/1.1\r\nHost: www.exa
     Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9,de;q=0.8\r\n\
     Cookie: session=4f2a9c0e8d7b6a5f4e3d2c1b0a998877; theme=dark; consent=all\r\n\r\n";
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 22 Nov 2026 13:00:00 GMT\r\n\
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 22 Nov 2026 13:00:00 GMT\r\n\
     Content-Type: text/plain\r\nContent-Length: 128\r\nConnection: keep-alive\r\n\r\n";
 
 pub fn request(criterion: &mut Criterion) {

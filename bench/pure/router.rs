@@ -5,7 +5,7 @@ use ringgate::router::{PathMatch, Router, RouterBuilder};
 use std::hint::black_box;
 
 /// `count` routes, each a host with a path prefix, and one for everything else.
-fn router(count: u32) -> Router {
+pub fn router(count: u32) -> Router {
     let mut builder = RouterBuilder::new();
     let none: [&str; 0] = [];
     for route in 1..count {
