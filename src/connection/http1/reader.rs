@@ -5,7 +5,7 @@
 
 use crate::engine::{Chunk, Stream};
 use crate::protocol::http::{BodyLength, Headers};
-use crate::protocol::http1::{ChunkLimits, ChunkedDecoder, ChunkedEvent, HeadError, Parsed};
+use crate::protocol::http1::{ChunkLimits, ChunkedDecoder, ChunkedEvent, HeadError, Parsed, head_may_end};
 
 /// A body longer than this is received piece by piece as it is asked for.
 const BULK_MIN: u64 = 64 * 1024;
@@ -141,6 +141,11 @@ impl MessageReader {
         let before = self.partial.len();
         let taken = self.pending.len().min((head_max + 1).saturating_sub(before));
         self.partial.extend_from_slice(&self.pending[..taken]);
+        // A head that trickles in is not parsed anew for each byte of it.
+        if taken == self.pending.len() && self.partial.len() < head_max && !head_may_end(&self.partial, before) {
+            self.pending = Chunk::empty();
+            return Ok(false);
+        }
         match parse(&self.partial).map_err(ReadError::Head)? {
             Parsed::Complete(len) => {
                 self.pending.advance(len.saturating_sub(before));
@@ -157,15 +162,17 @@ impl MessageReader {
 
     /// Says how the body of the head just read is framed.
     pub(super) fn expect(&mut self, stream: &Stream, length: BodyLength) {
+        // Trailers of an earlier message, which may have been another client's, are not this one's.
+        if let Some(decoder) = &mut self.decoder {
+            decoder.reset();
+        }
         self.body = match length {
             BodyLength::Empty | BodyLength::Exact(0) => Body::Done,
             BodyLength::Exact(len) => Body::Exact(len),
             BodyLength::UntilClose => Body::UntilClose,
             BodyLength::Chunked => {
-                match &mut self.decoder {
-                    Some(decoder) => decoder.reset(),
-                    None => self.decoder = Some(Box::new(ChunkedDecoder::new(ChunkLimits::default()))),
-                }
+                let decoder = || Box::new(ChunkedDecoder::new(ChunkLimits::default()));
+                self.decoder.get_or_insert_with(decoder);
                 Body::Chunked
             }
         };
