@@ -161,7 +161,7 @@ impl Allow<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut methods: Vec<MethodIndex> = Vec::new();
         self.router.hosts.find(self.host, |root| {
-            self.router.paths.walk(root, self.path, |entry: &Entry| methods.extend_from_slice(entry.methods()));
+            self.router.paths.walk(root, self.path, |entry: &Entry| methods.extend(entry.methods()));
             None::<()>
         });
         methods.sort_unstable();

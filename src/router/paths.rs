@@ -2,7 +2,8 @@
 //! [`super::Router`] alone.
 //!
 //! A walk goes down one child per segment and stops where the rules end, so a path of thousands of segments costs no more
-//! than the longest rule. Children are looked up by a keyed hash.
+//! than the longest rule. Where many children follow one segment they are looked up by a
+//! keyed hash.
 
 use super::{Conflict, MethodIndex, PathMatch};
 use std::collections::HashMap;
@@ -19,19 +20,61 @@ pub(super) struct Paths {
 
 #[derive(Default)]
 struct Branch {
-    children: HashMap<Box<[u8]>, u32>,
-    prefix: Option<Box<Entry>>,
-    exact: Option<Box<Entry>>,
+    children: Children,
+    prefix: Option<Entry>,
+    exact: Option<Entry>,
+}
+
+/// What follows a segment. Few are compared one by one, which is quicker than a hash; the number of many has no part in
+/// what a lookup costs.
+enum Children {
+    Few(Vec<(Box<[u8]>, u32)>),
+    Many(HashMap<Box<[u8]>, u32>),
+}
+
+/// Children that are compared one by one.
+const FEW_MAX: usize = 4;
+
+impl Default for Children {
+    fn default() -> Children {
+        Children::Few(Vec::new())
+    }
+}
+
+impl Children {
+    #[inline]
+    fn get(&self, segment: &[u8]) -> Option<u32> {
+        match self {
+            Children::Few(few) => few.iter().find(|(name, _)| **name == *segment).map(|(_, branch)| *branch),
+            Children::Many(many) => many.get(segment).copied(),
+        }
+    }
+
+    fn insert(&mut self, segment: &[u8], branch: u32) {
+        match self {
+            Children::Few(few) if few.len() < FEW_MAX => few.push((segment.into(), branch)),
+            Children::Few(few) => {
+                few.push((segment.into(), branch));
+                *self = Children::Many(few.drain(..).collect());
+            }
+            Children::Many(many) => {
+                many.insert(segment.into(), branch);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Children::Few(few) if few.is_empty())
+    }
 }
 
 /// The routes of one host rule and one path rule.
 #[derive(Default)]
 pub(super) struct Entry {
-    /// Sorted by nothing: there are few. `routes` has the route of each.
-    methods: Vec<MethodIndex>,
-    routes: Vec<u32>,
     /// The route that names no method.
     any: Option<u32>,
+    /// Those that do, with the method; few, so in no order.
+    named: Vec<(MethodIndex, u32)>,
 }
 
 impl Entry {
@@ -46,14 +89,11 @@ impl Entry {
             };
         }
         for method in methods {
-            match self.named(*method) {
+            match self.naming(*method) {
                 // The route names the method, or the host, twice.
                 Some(first) if first == route => {}
                 Some(first) => return Err(Conflict { first }),
-                None => {
-                    self.methods.push(*method);
-                    self.routes.push(route);
-                }
+                None => self.named.push((*method, route)),
             }
         }
         Ok(())
@@ -62,19 +102,16 @@ impl Entry {
     /// The route for a method: one that names it, else the one that names none.
     #[inline]
     pub fn find(&self, method: MethodIndex) -> Option<u32> {
-        if self.methods.is_empty() {
-            return self.any;
-        }
-        self.named(method).or(self.any)
+        self.naming(method).or(self.any)
     }
 
-    pub fn methods(&self) -> &[MethodIndex] {
-        &self.methods
+    pub fn methods(&self) -> impl Iterator<Item = MethodIndex> {
+        self.named.iter().map(|(method, _)| *method)
     }
 
-    fn named(&self, method: MethodIndex) -> Option<u32> {
-        let at = self.methods.iter().position(|named| *named == method)?;
-        self.routes.get(at).copied()
+    #[inline]
+    fn naming(&self, method: MethodIndex) -> Option<u32> {
+        self.named.iter().find(|(named, _)| *named == method).map(|(_, route)| *route)
     }
 }
 
@@ -106,11 +143,13 @@ impl Paths {
 
     fn child(&mut self, at: u32, segment: &str) -> u32 {
         let next = self.branches.len() as u32;
-        let child = *self.branches[at as usize].children.entry(segment.as_bytes().into()).or_insert(next);
-        if child == next {
-            self.branches.push(Branch::default());
+        let children = &mut self.branches[at as usize].children;
+        if let Some(child) = children.get(segment.as_bytes()) {
+            return child;
         }
-        child
+        children.insert(segment.as_bytes(), next);
+        self.branches.push(Branch::default());
+        next
     }
 
     /// Shows every entry that matches `path`, the least specific first.
@@ -136,7 +175,7 @@ impl Paths {
             let Some(child) = branch.children.get(segment) else {
                 return;
             };
-            branch = &self.branches[*child as usize];
+            branch = &self.branches[child as usize];
             let Some(end) = end else { break };
             rest = &rest[end + 1..];
         }
