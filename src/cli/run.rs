@@ -275,14 +275,18 @@ fn start_control(
                 log::error!("the admin listener ended: {error}");
             });
         }
-        let _ = ready.send(());
-        if let Err(error) = supervisor.run().await {
-            log::error!("signals cannot be received: {error}");
+        let running = supervisor.run();
+        let _ = ready.send(running.as_ref().map(|_| ()).map_err(ToString::to_string));
+        if let Ok(running) = running {
+            running.await;
         }
     })
     .map_err(|error| format!("the control thread cannot start: {error}"))?;
-    let _ = is_ready.recv();
-    Ok(control)
+    match is_ready.recv() {
+        Ok(Ok(())) => Ok(control),
+        Ok(Err(error)) => Err(format!("signals cannot be received: {error}")),
+        Err(_) => Err("the control thread ended at its start; this is a bug".to_owned()),
+    }
 }
 
 impl Gateway {

@@ -3,7 +3,7 @@
 
 use super::check::Document;
 use super::keys::{FILE_BYTES_MAX, FRAGMENTS_MAX};
-use super::report::{Mistake, Place, Source};
+use super::report::{MISTAKES_SHOWN_MAX, Mistake, Place, Source};
 use super::values::{border_before, shown, size_text};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -124,6 +124,11 @@ impl BrokenLines {
         self.mistakes.is_empty()
     }
 
+    /// Whether so little could be read that checking the rest says nothing.
+    pub fn is_most(&self) -> bool {
+        self.mistakes.len() >= MISTAKES_SHOWN_MAX
+    }
+
     /// Whether `mistake` is about a line that could not be read.
     pub fn cover(&self, mistake: &Mistake) -> bool {
         let Some((place, _)) = &mistake.place else { return false };
@@ -144,6 +149,12 @@ pub fn parse<'i>(sources: &'i [Source], directories: &[PathBuf]) -> (Vec<Documen
         let (root, errors) = DeTable::parse_recoverable(&source.text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
+            // Of a file that is no TOML at all, each line is a mistake: beyond those shown, finding out more is work for nobody.
+            if broken.mistakes.len() >= MISTAKES_SHOWN_MAX {
+                let place = Place { file, span };
+                broken.mistakes.push(Mistake::error("this is not TOML", place, error.message()));
+                continue;
+            }
             broken.lines.push(Place { file, span: line_around(&source.text, span.start) });
             broken.mistakes.push(syntax_mistake(&source.text, file, &root, error.message(), span));
         }

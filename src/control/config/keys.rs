@@ -169,6 +169,9 @@ pub static TOP: Table = Table {
     ],
 };
 
+/// All tables.
+pub static TABLES: [&Table; 7] = [&TOP, &ADMIN, &ACCESS_LOG, &LISTENER, &ROUTE, &UPSTREAM, &ENDPOINT];
+
 const OPTIONAL_TABLE: Presence = Presence::Optional { example: "", without: "" };
 
 pub static ADMIN: Table = Table {

@@ -71,7 +71,8 @@ fn load_files(files: Files, running: Option<&ProcessSettings>, resolve: Resolve<
     let mistakes = Mistakes::default();
     let (documents, broken_lines) = files::parse(&sources, &directories);
     let whole = found.is_empty() && broken_lines.is_empty();
-    let settings = check::check(&documents, running, resolve, &mistakes);
+    let checked = || check::check(&documents, running, resolve, &mistakes);
+    let settings = if broken_lines.is_most() { None } else { checked() };
     let mut all = mistakes.into_inner();
     if !whole {
         all.retain(|mistake| !mistake.of_absence && !broken_lines.cover(mistake));

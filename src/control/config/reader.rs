@@ -4,7 +4,7 @@
 //! A reader always gives a value of the right type. Where the file has none to give, the mistake is on record and the
 //! value is a stand-in that never gets out: no settings leave `check` while there is an error.
 
-use super::keys::{Key, Kind, Presence, Table, WORDS_MAX, Word};
+use super::keys::{self, Key, Kind, Presence, Table, WORDS_MAX, Word};
 use super::report::{Mistake, Mistakes, Place};
 use super::values::{self, shown};
 use std::net::SocketAddr;
@@ -325,7 +325,7 @@ impl<'d, 'i> Reader<'d, 'i> {
             Place { file: self.file, span },
             "there is no such key here",
         );
-        let mistake = match near(name, known.clone()) {
+        let mistake = match near(name, known.clone()).or_else(|| elsewhere(name)) {
             Some(suggestion) => mistake.help(suggestion),
             None => mistake.help(format!("the keys here are {}", known.collect::<Vec<_>>().join(", "))),
         };
@@ -366,6 +366,15 @@ impl<'d, 'i> Reader<'d, 'i> {
         let label = format!("{count} of them, and at most {max} are allowed");
         self.mistake(Mistake::error(format!("`{name}` is too long"), self.place_of(value), label));
     }
+}
+
+/// Which table has this key.
+fn elsewhere(name: &str) -> Option<String> {
+    let table = keys::TABLES.iter().find(|table| table.keys.iter().any(|key| key.name == name))?;
+    Some(match table.title {
+        "" => format!("`{name}` stands at the top of the file, above all tables"),
+        title => format!("`{name}` is a key of `{title}`"),
+    })
 }
 
 /// "did you mean `x`?", if one of `known` is near.

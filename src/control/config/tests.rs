@@ -342,3 +342,23 @@ fn the_admin_address_is_found_in_a_file_that_is_wrong() {
     assert_eq!(address(""), Some(9_900));
     assert_eq!(admin_address(Path::new("missing.toml")).map(|address| address.port()), Some(9_900));
 }
+
+#[test]
+fn a_large_file_of_nonsense_is_refused_as_quickly_as_it_is_read() {
+    let nonsense = "what is this\n".repeat(20_000);
+    let twice = "[upstream.app]\nendpoints = []\n".repeat(5_000);
+    for text in [nonsense, twice] {
+        let report = check_text(&text).expect_err("it is nonsense");
+        assert!(report.errors() >= 5_000 && report.to_string().contains("more"));
+    }
+}
+
+#[test]
+fn as_many_routes_as_are_allowed_and_no_more() {
+    let of = |count: usize| {
+        let route = |n: usize| format!("[[route]]\npath = \"/{n}\"\nupstream = \"app\"\n");
+        (0..count).map(route).collect::<String>() + SMALLEST
+    };
+    assert_eq!(titles(&of(keys::ROUTES_MAX)), "");
+    assert_eq!(titles(&of(keys::ROUTES_MAX + 1)), "more than 65536 routes\n");
+}

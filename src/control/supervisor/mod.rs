@@ -181,17 +181,20 @@ impl Supervisor {
         self.wanted.notify_one();
     }
 
-    /// Serves signals, the watch and requests for reloads, for the life of the process.
+    /// Listens to signals, and gives the future that serves them, the watch and requests for reloads for the life of
+    /// the process. Once this has returned no signal is lost. Called within the runtime of a [`ControlThread`].
     ///
     /// # Errors
     /// If signals cannot be listened to.
-    pub async fn run(self: Arc<Self>) -> std::io::Result<()> {
-        let watch = tokio::spawn(watch::run(Arc::clone(&self)));
-        let reloads = tokio::spawn(Arc::clone(&self).reload_when_wanted());
-        let outcome = signals::run(&self).await;
-        watch.abort();
-        reloads.abort();
-        outcome
+    pub fn run(self: Arc<Self>) -> std::io::Result<impl Future<Output = ()>> {
+        let signals = signals::Signals::listen()?;
+        Ok(async move {
+            let watch = tokio::spawn(watch::run(Arc::clone(&self)));
+            let reloads = tokio::spawn(Arc::clone(&self).reload_when_wanted());
+            signals::run(&self, signals).await;
+            watch.abort();
+            reloads.abort();
+        })
     }
 
     async fn reload_when_wanted(self: Arc<Self>) {

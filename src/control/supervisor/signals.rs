@@ -11,21 +11,37 @@ use tokio::time::{Instant, sleep_until};
 /// Workers close by themselves what is left at the drain deadline; this much later they are told to.
 const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
+/// The signals that the process no longer dies of.
+pub struct Signals {
+    hangup: Signal,
+    reopen: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on signals are kept for [`run`]. Within a tokio runtime only.
+    pub fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Serves signals for the life of the process.
-pub async fn run(supervisor: &Supervisor) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut reopen = signal(SignalKind::user_defined1())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+pub async fn run(supervisor: &Supervisor, mut signals: Signals) {
     let mut deadline = None;
     loop {
         tokio::select! {
-            _ = hangup.recv() => supervisor.request_reload(),
-            _ = reopen.recv() => {
+            _ = signals.hangup.recv() => supervisor.request_reload(),
+            _ = signals.reopen.recv() => {
                 log::info!("reopening the access log");
                 supervisor.log.reopen();
             }
-            name = either(&mut terminate, &mut interrupt) => {
+            name = either(&mut signals.terminate, &mut signals.interrupt) => {
                 log::info!("{name} received");
                 deadline = end(supervisor);
             }

@@ -185,7 +185,7 @@ fn a_drain_goes_only_forward_and_ends_reloads() {
 fn a_change_on_disk_reloads_where_the_file_asks_for_it() {
     on_control(async {
         let fixture = started_with(&format!("watch = true\ninclude = \"conf.d\"\n{FIRST}"));
-        let running = tokio::spawn(Arc::clone(&fixture.supervisor).run());
+        let running = tokio::spawn(Arc::clone(&fixture.supervisor).run().expect("signals can be listened to"));
         let fragment = |port: u16| format!("[upstream.more]\nendpoints = [\"127.0.0.1:{port}\"]\n");
         // The first fingerprint may be taken after the first write, so write until a change is seen.
         for port in 4_000.. {
