@@ -123,10 +123,10 @@ def accepts(address: str) -> bool:
 
 
 def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path) -> Running:
-    http, tcp = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    http, tcp, admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
     stream = pathlib.Path(STREAM_MODULE).exists()
     config = fill(gateway.template, directory, gateway.name, {
-        "ORIGIN": origin, "LISTEN": http, "LISTEN_TCP": tcp,
+        "ORIGIN": origin, "LISTEN": http, "LISTEN_TCP": tcp, "LISTEN_ADMIN": admin,
         "STREAM_MODULE": f"load_module {STREAM_MODULE};" if stream else "",
         "STREAM": f"stream {{ server {{ listen {tcp} reuseport backlog=8192; proxy_pass {origin}; }} }}" if stream else "",
     })
