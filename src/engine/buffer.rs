@@ -123,16 +123,23 @@ impl Chunk {
         Chunk { start: heap.as_ptr(), len: heap.len(), owner: Owner::Heap(heap) }
     }
 
-    /// Drops the first `count` bytes, or all if there are fewer.
+    /// Drops the first `count` bytes, or all if there are fewer. A chunk without bytes holds no buffer: whoever keeps
+    /// one for what comes next pins nothing.
     pub fn advance(&mut self, count: usize) {
-        let count = count.min(self.len);
-        // SAFETY: `count` is at most `len`, so the pointer stays inside the slice or one past its end.
+        if count >= self.len {
+            *self = Chunk::empty();
+            return;
+        }
+        // SAFETY: `count` is less than `len`, so the pointer stays inside the slice.
         self.start = unsafe { self.start.add(count) };
         self.len -= count;
     }
 
     /// Keeps the first `count` bytes.
     pub fn truncate(&mut self, count: usize) {
+        if count == 0 {
+            *self = Chunk::empty();
+        }
         self.len = self.len.min(count);
     }
 
@@ -328,6 +335,19 @@ mod tests {
         assert_eq!(arena.free_count(), 1);
         drop(front);
         assert_eq!(arena.free_count(), 2);
+    }
+
+    #[test]
+    fn a_chunk_that_was_used_up_holds_no_buffer() {
+        let arena = Arena::new(1, 4096).unwrap();
+        let index = arena.take().unwrap();
+        let mut chunk = arena.chunk(index, 10);
+        chunk.advance(10);
+        assert_eq!((chunk.len(), arena.free_count()), (0, 1));
+        let index = arena.take().unwrap();
+        let mut chunk = arena.chunk(index, 10);
+        chunk.truncate(0);
+        assert_eq!((chunk.len(), arena.free_count()), (0, 1));
     }
 
     #[test]
