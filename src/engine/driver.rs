@@ -240,6 +240,10 @@ impl RemoteWaker {
         self.raised.swap(false, Ordering::AcqRel)
     }
 
+    pub(super) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed)
+    }
+
     pub(super) fn fd(&self) -> RawFd {
         self.event.as_raw_fd()
     }

@@ -23,7 +23,7 @@ mod uring;
 pub use buffer::{Chunk, Outgoing};
 pub use future::{Elapsed, Event, Raced, Timeout, join, race};
 pub use parking::{Parked, Parking, Ticket};
-pub use sim::SimSettings;
+pub use sim::{SimFaults, SimSettings};
 pub use socket::{pin_thread, processors, raise_fd_limit};
 
 use crate::base::Instant;
@@ -259,6 +259,14 @@ impl Engine {
         let stream = Stream { core: self.core.clone(), id };
         poll_fn(|context| self.core.driver.borrow_mut().poll_connected(id, context.waker())).await?;
         Ok(stream)
+    }
+
+    /// Under simulation a hash of all that has happened: equal for two runs only if they went the same way. Else 0.
+    pub fn trace(&self) -> u64 {
+        match &*self.core.driver.borrow() {
+            Driver::Sim(sim) => sim.trace(),
+            Driver::Uring(_) | Driver::Epoll(_) => 0,
+        }
     }
 
     pub fn counts(&self) -> EngineCounts {

@@ -21,7 +21,7 @@ async fn a_dropped_receive_loses_nothing(engine: Engine) {
     engine.spawn(async move {
         for (at, piece) in bytes.chunks(1777).enumerate() {
             send(&client, piece).await.unwrap();
-            if at % 5 == 0 {
+            if at % 20 == 0 {
                 turns(&sender, 1).await;
             }
         }

@@ -14,6 +14,7 @@ mod churn;
 mod fairness;
 mod listeners;
 mod parking;
+mod simulation;
 mod streams;
 mod tasks;
 
@@ -25,7 +26,7 @@ macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod uring { $(#[test] fn $name() { $crate::engine::tests::uring(super::$name); })* }
         mod epoll { $(#[test] fn $name() { $crate::engine::tests::epoll(super::$name); })* }
-        // mod sim { $(#[test] fn $name() { $crate::engine::tests::sim(super::$name); })* }
+        mod sim { $(#[test] fn $name() { $crate::engine::tests::sim(super::$name); })* }
     };
 }
 
@@ -61,9 +62,8 @@ fn epoll<F: Future<Output = ()> + 'static>(test: impl Fn(Engine) -> F) {
     run(Engine::new(&settings(DriverChoice::Epoll)).unwrap(), test);
 }
 
-#[cfg(any())]
 fn sim<F: Future<Output = ()> + 'static>(test: impl Fn(Engine) -> F) {
-    const SEEDS: u64 = 8;
+    const SEEDS: u64 = 3;
     for seed in 0..SEEDS {
         let settings = SimSettings { seed, buffers: BUFFERS, buffer_size: BUFFER_SIZE, ..SimSettings::default() };
         run(Engine::simulated(&settings).unwrap(), &test);
