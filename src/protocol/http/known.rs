@@ -21,7 +21,7 @@ pub enum Known {
     XForwardedFor,
     XForwardedProto,
     XForwardedHost,
-    /// Any other `X-Forwarded-` name, such as `X-Forwarded-Port`.
+    /// Any other `X-Forwarded-` name, such as `X-Forwarded-Port`, and all of them with `_` for `-`.
     XForwardedOther,
     XRequestId,
     Http2Settings,
@@ -109,8 +109,13 @@ fn classify_forwarded(name: &[u8]) -> Known {
     let Some((prefix, rest)) = name.split_first_chunk::<12>() else {
         return Known::Other;
     };
-    if !token_is(prefix, b"x-forwarded-") {
+    // To endpoints that hand fields on as environment variables, `X_Forwarded_For` is the same name.
+    let dashed = prefix.map(|byte| if byte == b'_' { b'-' } else { byte });
+    if !token_is(&dashed, b"x-forwarded-") {
         return Known::Other;
+    }
+    if dashed != *prefix {
+        return Known::XForwardedOther;
     }
     match rest.len() {
         3 if token_is(rest, b"for") => Known::XForwardedFor,
@@ -181,6 +186,8 @@ mod tests {
         ("x-forwarded-host", Known::XForwardedHost),
         ("x-forwarded-proto", Known::XForwardedProto),
         ("x-forwarded-port", Known::XForwardedOther),
+        ("x_forwarded_for", Known::XForwardedOther),
+        ("x-forwarded_host", Known::XForwardedOther),
         ("x-forwarded-", Known::Other),
         ("x-forwarded", Known::Other),
         ("", Known::Other),
