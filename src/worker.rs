@@ -15,7 +15,6 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,11 +48,11 @@ pub struct Started {
 }
 
 impl Worker {
-    /// Starts the thread "worker-N". It reports through `started` when its listeners are open, or why it cannot run.
+    /// Starts the thread "worker-N". It calls `started` when its listeners are open, or with why it cannot run.
     ///
     /// # Errors
     /// If the thread cannot be made.
-    pub fn start(self, started: Sender<Result<Started, String>>) -> io::Result<JoinHandle<()>> {
+    pub fn start(self, started: impl FnOnce(Result<Started, String>) + Send + 'static) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name(format!("worker-{}", self.index)).spawn(move || {
             if let Some(processor) = self.processor {
                 crate::engine::pin_thread(processor);
@@ -62,8 +61,7 @@ impl Worker {
             let engine = match Engine::new(&settings) {
                 Ok(engine) => engine,
                 Err(error) => {
-                    let _ = started.send(Err(format!("worker {} cannot start: {error}", self.index)));
-                    return;
+                    return started(Err(format!("worker {} cannot start: {error}", self.index)));
                 }
             };
             let main = run(engine.clone(), self, started);
@@ -73,7 +71,7 @@ impl Worker {
     }
 }
 
-async fn run(engine: Engine, worker: Worker, started: Sender<Result<Started, String>>) {
+async fn run(engine: Engine, worker: Worker, started: impl FnOnce(Result<Started, String>)) {
     let index = worker.index;
     let context = Context::new(&engine, index, worker.published, worker.stats, worker.access_log, worker.log);
     let report = Started {
@@ -90,7 +88,7 @@ async fn run(engine: Engine, worker: Worker, started: Sender<Result<Started, Str
                 errors.iter().map(|(name, error)| format!("listener `{name}` cannot be opened: {error}")).collect();
             Err(errors.join("\n"))
         };
-        let _ = started.send(outcome);
+        started(outcome);
     })
     .await;
 }

