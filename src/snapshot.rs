@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Indexed by [`UpstreamIndex`].
     pub upstreams: Vec<Upstream>,
-    /// The deadline of a drain, at shutdown or when a listener is removed.
+    /// The deadline of a drain at shutdown.
     pub drain_timeout: Duration,
     /// Whether workers write access log records.
     pub access_log: bool,
@@ -132,7 +132,7 @@ pub struct Upstream {
     pub identity: Arc<UpstreamIdentity>,
     /// How an endpoint is picked.
     pub balance: Balance,
-    /// Each address once, none with weight 0; at least one.
+    /// Each address once, none with weight 0; none at all if the file gives each that weight.
     pub endpoints: Vec<Endpoint>,
     /// From the start of one connection attempt to its end.
     pub connect_timeout: Duration,

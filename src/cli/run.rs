@@ -106,7 +106,7 @@ fn start(source: Source) -> Result<Gateway, String> {
     let admin =
         match running.process.admin {
             Some(address) => Some(admin::bind(address).map_err(|error| {
-                format!("the admin listener cannot listen at {address}: {error}; see [admin] address")
+                format!("the admin listener cannot listen at {address}: {error}; does another Ringgate run? Set `address` of [admin], to another port or to \"off\"")
             })?),
             None => None,
         };

@@ -147,7 +147,7 @@ pub static TOP: Table = Table {
             "drain_timeout",
             time(HOUR),
             Presence::Default("\"30s\""),
-            "How long open connections may take to end at shutdown, or when their listener is removed.",
+            "How long open connections may take to end at shutdown; what is left then is cut off.",
         ),
         key(
             "watch",

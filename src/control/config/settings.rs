@@ -69,7 +69,7 @@ pub struct RouteSettings {
 pub struct UpstreamSettings {
     pub name: String,
     pub balance: Balance,
-    /// Each address once, with a weight of 1 to 65,535; at least one.
+    /// Each address once, with a weight of 1 to 65,535; none if the file gives each the weight 0.
     pub endpoints: Vec<(SocketAddr, u32)>,
     pub connect_timeout: Duration,
     /// See [`crate::snapshot::Upstream::retries`].

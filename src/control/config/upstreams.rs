@@ -227,9 +227,8 @@ fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[(SocketAddr,
         reader.mistake(Mistake::error(title, place(), format!("these are {}", endpoints.len())));
     }
     if !endpoints.is_empty() && endpoints.iter().all(|(_, weight)| *weight == 0) {
-        let mistake =
-            Mistake::error("every endpoint of this upstream has weight 0", place(), "nothing is left to send to");
-        reader.mistake(mistake.help("an upstream needs at least one endpoint of weight 1 or more"));
+        let title = "every endpoint of this upstream has weight 0";
+        reader.mistake(Mistake::warning(title, place(), "each request to it fails with 503"));
     }
 }
 

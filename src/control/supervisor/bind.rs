@@ -19,8 +19,13 @@ pub fn bind_first(snapshot: &Snapshot) -> Result<(), String> {
 /// # Errors
 /// The first address that cannot be bound, with the likely cause.
 pub fn try_added(old: &Snapshot, new: &Snapshot) -> Result<(), String> {
+    try_all(added(old, new))
+}
+
+/// The listeners of `new` that `old` does not have.
+pub fn added<'s>(old: &'s Snapshot, new: &'s Snapshot) -> impl Iterator<Item = &'s Listener> {
     let held = |id: u32| old.listeners.iter().any(|listener| listener.identity.id == id);
-    try_all(new.listeners.iter().filter(|listener| !held(listener.identity.id)))
+    new.listeners.iter().filter(move |listener| !held(listener.identity.id))
 }
 
 fn try_all<'a>(added: impl Iterator<Item = &'a Listener>) -> Result<(), String> {

@@ -159,6 +159,9 @@ impl Supervisor {
             log::write_block(log::Level::Warn, title, &warnings.to_string());
         }
         log::write_block(log::Level::Info, format_args!("reloaded: generation {generation}"), &text);
+        for listener in bind::added(&old, &snapshot) {
+            log::info!("listening name={} address={}", listener.name, listener.bound_address());
+        }
         drain::report_removed(&old, &snapshot);
         Ok(ReloadOutcome { applied: true, generation, text })
     }
