@@ -1,5 +1,6 @@
 //! Small containers and newtypes that know nothing of load balancing. No domain words here.
 
+pub mod allocations;
 pub mod counter;
 pub mod signal;
 pub mod time;
