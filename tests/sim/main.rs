@@ -12,10 +12,11 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
-const SEEDS_DEFAULT: u64 = 200;
+const SEEDS_DEFAULT: u64 = 100;
 
 /// Seeds that found a fault once.
-const FOUND: &[u64] = &[];
+/// - 15, 30: requests sent ahead kept receive buffers until the one before them was answered, which needs buffers too.
+const FOUND: &[u64] = &[15, 30];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))

@@ -61,6 +61,8 @@ impl Attempt<'_> {
             Box::pin(self.exchange(body, sink, &mut request, &mut source)).await
         } else {
             progress.body_begun = false;
+            // Requests that the client sent ahead wait for this one's response, and must hold no receive buffer meanwhile.
+            body.detach();
             self.exchange_without_body(sink, &mut request, &mut source).await
         };
         let end = exchanged.map_err(|failure| progress.error(failure, source.has_begun()))?;
@@ -152,6 +154,7 @@ impl Attempt<'_> {
             }
             // RFC 9110 section 15.2: no 1xx to an HTTP/1.0 client.
             if scene.request.version != Version::Http10 {
+                source.detach();
                 sink.interim(self.response, &self.options(true, BodyLength::Empty));
                 sink.flush().await.map_err(client_failure)?;
             }

@@ -71,6 +71,7 @@ pub(super) async fn run(
         return Outcome::Abort;
     }
     record.status = verdict.status;
+    body.detach();
     // A body that was not read stands between this request and the next.
     let drained = matches!(body.ready(), Ok(Ready::End));
     let keep_alive = scene.keep_alive && drained && verdict.status != 408;

@@ -19,11 +19,14 @@ pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodyS
             Ready::Piece(piece) => {
                 sink.write(piece);
                 if sink.is_full() {
+                    // The rest must hold no receive buffer for as long as the other side takes its time.
+                    source.detach();
                     sink.flush().await.map_err(TransferError::Sink)?;
                 }
             }
             Ready::End => {
                 sink.end(source.trailers());
+                source.detach();
                 return sink.flush().await.map_err(TransferError::Sink);
             }
             Ready::Wait => {

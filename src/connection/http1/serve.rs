@@ -203,7 +203,10 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
             exchange::run(scene, &mut body, &mut sink, response, pair, &mut record).await
         }
         Err(None) => return Next::Close,
-        Err(Some(failure)) => refuse(request, &mut sink, &mut record, failure).await,
+        Err(Some(failure)) => {
+            drop(reader.take_pending());
+            refuse(request, &mut sink, &mut record, failure).await
+        }
     };
     record.bytes_received = reader.received();
     record.bytes_sent = sink.writer.sent();
@@ -223,6 +226,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     match outcome {
         Outcome::Keep => Next::Request,
         Outcome::Close => {
+            drop(buffers.reader.take_pending());
             Box::pin(linger(context, stream)).await;
             Next::Close
         }
