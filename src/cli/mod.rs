@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod check;
 pub mod completions;
+pub mod demo;
 pub mod reload;
 pub mod run;
 pub mod version;
@@ -51,6 +52,7 @@ enum Command {
     Run(run::RunArguments),
     Check(check::CheckArguments),
     Reload(reload::ReloadArguments),
+    Demo(demo::DemoArguments),
     Bench(bench::BenchArguments),
     Version(version::VersionArguments),
     Completions(completions::CompletionsArguments),
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(run::Source::File(arguments.file)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -166,7 +166,9 @@ impl Attempt<'_> {
         let scene = self.scene;
         let upgraded = self.response.status == 101;
         let length = self.response.body.for_downstream(scene.request.version);
-        let keep_alive = scene.keep_alive && uploaded && length != BodyLength::UntilClose;
+        // The drain may have begun since the request came.
+        let staying = scene.keep_alive && !scene.client.listener.is_draining(scene.context);
+        let keep_alive = staying && uploaded && length != BodyLength::UntilClose;
         self.record.status = self.response.status;
         sink.response_head(self.response, &self.options(keep_alive, length));
         Ok(End { upgraded, keep_alive, uploaded })

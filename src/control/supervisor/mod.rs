@@ -191,8 +191,10 @@ impl Supervisor {
     /// If signals cannot be listened to.
     pub fn run(self: Arc<Self>) -> std::io::Result<impl Future<Output = ()>> {
         let signals = signals::Signals::listen()?;
+        // Read here, so that no change is missed once this has returned.
+        let known = self.file().map(config::fingerprint);
         Ok(async move {
-            let watch = tokio::spawn(watch::run(Arc::clone(&self)));
+            let watch = tokio::spawn(watch::run(Arc::clone(&self), known));
             let reloads = tokio::spawn(Arc::clone(&self).reload_when_wanted());
             signals::run(&self, signals).await;
             watch.abort();

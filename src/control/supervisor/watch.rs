@@ -17,13 +17,13 @@ use tokio::time::sleep;
 /// A change is read this long after it was seen, so that a file which is written in pieces is read once.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// Watches for the life of the process, as the configuration in force wants it.
-pub async fn run(supervisor: Arc<Supervisor>) {
+/// Watches for the life of the process, as the configuration in force wants it. `known` is the fingerprint of the files
+/// as they were read.
+pub async fn run(supervisor: Arc<Supervisor>, mut known: Option<u64>) {
     let Some(file) = supervisor.file().map(Path::to_owned) else {
         return;
     };
-    // Kept from one watch to the next: what changes while the watch is set up anew is found too.
-    let mut known = fingerprint(&file).await;
+    // `known` is kept from one watch to the next: what changes while the watch is set up anew is found too.
     loop {
         let (wanted, paths) = {
             let state = supervisor.state.lock().await;

@@ -1,0 +1,20 @@
+//! The real binary from outside: each scenario starts origins, starts `ringgate run` on a file, speaks to it as a client
+//! would and says what it expects. It knows nothing of the inside; what a module decides is tested beside the module.
+//!
+//! A scenario is a function of the engine, listed in `on_each_engine!`; nothing sleeps, and nothing asserts a duration.
+
+mod harness;
+
+use harness::{Client, Engine, Gate, Nginx, Origin, Response, on_each_engine};
+
+mod crowd;
+mod errors;
+mod forwarding;
+mod framing;
+mod guides;
+mod outside;
+mod reload;
+mod retry;
+mod signals;
+mod surroundings;
+mod tcp;
