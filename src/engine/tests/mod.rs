@@ -12,6 +12,7 @@ mod buffers;
 mod cancel;
 mod churn;
 mod fairness;
+mod fallback;
 mod listeners;
 mod parking;
 mod simulation;

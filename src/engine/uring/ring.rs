@@ -3,6 +3,7 @@
 use crate::base::Instant;
 use crate::engine::buffer::Arena;
 use crate::engine::driver::monotonic;
+use io_uring::register::Restriction;
 use io_uring::types::BufRingEntry;
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use std::io;
@@ -22,6 +23,8 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
 const ENTER_REGISTERED_RING: u32 = 16;
 const REGISTER_RING_FDS: u32 = 20;
+const REGISTER_BUFFER_RING: u8 = 22;
+const REGISTER_SYNC_CANCEL: u8 = 24;
 const ENTER_NO_IOWAIT: u32 = 128;
 
 /// `struct io_uring_getevents_arg`.
@@ -61,6 +64,7 @@ impl Ring {
     pub(super) fn new() -> io::Result<Ring> {
         let full = |builder: &mut io_uring::Builder| {
             builder.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun().setup_taskrun_flag();
+            builder.setup_r_disabled();
         };
         let mut builder = IoUring::builder();
         full(builder.dontfork().setup_cqsize(COMPLETIONS).setup_submit_all().setup_no_sqarray());
@@ -79,6 +83,7 @@ impl Ring {
         if !ring.params().is_feature_ext_arg() || needed.iter().any(|code| !probe.is_supported(*code)) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
+        restrict(&ring)?;
         let mut ring = Ring { enter_fd: ring.as_raw_fd(), ring, enter_flags: ENTER_GETEVENTS };
         if ring.ring.params().is_feature_no_iowait() {
             ring.enter_flags |= ENTER_NO_IOWAIT;
@@ -186,6 +191,28 @@ impl Ring {
     }
 }
 
+/// Forbids the ring whatever this driver does not use, so that a fault elsewhere in the process cannot use it for more,
+/// and lets it begin. A kernel that does not take the restrictions does without them.
+fn restrict(ring: &IoUring) -> io::Result<()> {
+    const OPERATIONS: [u8; 8] = [
+        opcode::Recv::CODE,
+        opcode::Send::CODE,
+        opcode::SendMsg::CODE,
+        opcode::Connect::CODE,
+        opcode::Accept::CODE,
+        opcode::PollAdd::CODE,
+        opcode::AsyncCancel::CODE,
+        opcode::Close::CODE,
+    ];
+    const REGISTRATIONS: [u8; 3] = [REGISTER_RING_FDS as u8, REGISTER_BUFFER_RING, REGISTER_SYNC_CANCEL];
+    let flags = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
+    let mut restrictions: Vec<Restriction> = OPERATIONS.into_iter().map(Restriction::sqe_op).collect();
+    restrictions.extend(REGISTRATIONS.into_iter().map(Restriction::register_op));
+    restrictions.push(Restriction::sqe_flags_allowed(flags.bits()));
+    let _ = ring.submitter().register_restrictions(&mut restrictions);
+    ring.submitter().register_enable_rings()
+}
+
 /// The ring of free receive buffers that the kernel takes from.
 pub(super) struct BufferRing {
     arena: Rc<Arena>,
@@ -253,5 +280,22 @@ impl BufferRing {
     pub(super) fn unmap(&mut self) {
         // SAFETY: `entries` was mapped by `new` with this length, and per the precondition the kernel no longer reads.
         unsafe { libc::munmap(self.entries.cast(), Self::len(self.count)) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_does_nothing_that_it_was_not_made_for() {
+        let mut ring = match Ring::new() {
+            Ok(ring) => ring,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        // SAFETY: the entry points to no memory.
+        unsafe { ring.push(opcode::Nop::new().build()) };
+        ring.wait(Some(Instant::NEVER));
+        assert_eq!(ring.completion().map(|completion| completion.result()), Some(-libc::EACCES));
     }
 }
