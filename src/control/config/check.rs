@@ -239,24 +239,22 @@ fn refuse_process_changes(tops: &[Reader<'_, '_>], running: &ProcessSettings, wa
 }
 
 /// A name that refers to nothing.
-pub fn unknown_name<'k>(
-    what: &str,
-    given: &str,
-    place: Place,
-    known: impl Iterator<Item = &'k str> + Clone,
-) -> Mistake {
+pub fn unknown_name(what: &str, given: &str, place: Place, names: &Names, mistakes: &Mistakes) -> Mistake {
     const NAMES_SHOWN_MAX: usize = 10;
     let title = format!("there is no {what} `{}`", shown(given));
     let mistake = Mistake::error(title, place, "nothing has this name").of_absence();
-    if let Some(suggestion) = near(given, known.clone()) {
+    if mistakes.are_many() {
+        return mistake;
+    }
+    let known = names.sorted();
+    if let Some(suggestion) = near(given, known.iter().copied()) {
         return mistake.help(suggestion);
     }
-    let count = known.clone().count();
-    let names: Vec<String> = known.take(NAMES_SHOWN_MAX).map(|name| format!("`{}`", shown(name))).collect();
-    match count {
+    let first: Vec<String> = known.iter().take(NAMES_SHOWN_MAX).map(|name| format!("`{}`", shown(name))).collect();
+    match known.len() {
         0 => mistake.help(format!("the configuration has no {what} at all")),
-        1..=NAMES_SHOWN_MAX => mistake.help(format!("there is {}", names.join(", "))),
-        _ => mistake.help(format!("there is {} and {} more", names.join(", "), count - NAMES_SHOWN_MAX)),
+        1..=NAMES_SHOWN_MAX => mistake.help(format!("there is {}", first.join(", "))),
+        count => mistake.help(format!("there is {} and {} more", first.join(", "), count - NAMES_SHOWN_MAX)),
     }
 }
 

@@ -325,6 +325,9 @@ impl<'d, 'i> Reader<'d, 'i> {
             Place { file: self.file, span },
             "there is no such key here",
         );
+        if self.mistakes.are_many() {
+            return self.mistake(mistake);
+        }
         let mistake = match near(name, known.clone()).or_else(|| elsewhere(name)) {
             Some(suggestion) => mistake.help(suggestion),
             None => mistake.help(format!("the keys here are {}", known.collect::<Vec<_>>().join(", "))),
@@ -381,10 +384,13 @@ fn elsewhere(name: &str) -> Option<String> {
 pub fn near<'k>(given: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
     const SIMILARITY_MIN: f64 = 0.7;
     const CHARS_MAX: usize = 64;
+    const NAMES_COMPARED_MAX: usize = 4_096;
     if given.chars().count() > CHARS_MAX {
         return None;
     }
     let lower = given.to_lowercase();
+    // Names of very different lengths are not near, and comparing is slow.
+    let comparable = |word: &&str| word.len() <= 2 * given.len() + 2 && given.len() <= 2 * word.len() + 2;
     let similarity = |word: &str| {
         let word = word.to_lowercase();
         // Keys are parts joined by `_`: the parts in another order, or all but one of them, are near too.
@@ -397,7 +403,11 @@ pub fn near<'k>(given: &str, known: impl Iterator<Item = &'k str>) -> Option<Str
             .max(strsim::normalized_damerau_levenshtein(&parts(&lower), &parts(&word)))
             .max(strsim::jaro_winkler(&lower, &word) - 0.15)
     };
-    let best = known.map(|word| (similarity(word), word)).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let best = known
+        .take(NAMES_COMPARED_MAX)
+        .filter(comparable)
+        .map(|word| (similarity(word), word))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     let one_edit = given.chars().count() >= 3 && strsim::damerau_levenshtein(given, best.1) == 1;
     (best.0 >= SIMILARITY_MIN || one_edit).then(|| format!("did you mean `{}`?", best.1))
 }

@@ -110,6 +110,12 @@ impl Mistakes {
         self.0.borrow_mut().push(mistake);
     }
 
+    /// Whether there are more than will be shown: then finding out what was meant is work for nobody, and over a large
+    /// file a lot of it.
+    pub fn are_many(&self) -> bool {
+        self.0.borrow().len() >= MISTAKES_SHOWN_MAX
+    }
+
     pub fn into_inner(self) -> Vec<Mistake> {
         self.0.into_inner()
     }

@@ -151,8 +151,8 @@ fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listener
     let mut found = Vec::new();
     for name in chosen {
         let Some(index) = listeners.names.get(&name.value) else {
-            let known = listeners.names.sorted();
-            reader.mistake(unknown_name("listener", &name.value, name.place.clone(), known.into_iter()));
+            let place = name.place.clone();
+            reader.mistake(unknown_name("listener", &name.value, place, &listeners.names, reader.mistakes()));
             continue;
         };
         let Some(draft) = listeners.drafts.get(index) else {

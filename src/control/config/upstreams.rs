@@ -116,8 +116,7 @@ impl<'d> Upstreams<'d> {
 
     fn index(&self, name: &str, place: Place) -> Option<UpstreamIndex> {
         let Some(index) = self.names.get(name) else {
-            let known = self.names.sorted();
-            self.mistakes.push(unknown_name("upstream", name, place, known.into_iter()));
+            self.mistakes.push(unknown_name("upstream", name, place, &self.names, self.mistakes));
             return None;
         };
         if let Some(used) = self.used.borrow_mut().get_mut(index) {
