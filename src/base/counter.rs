@@ -55,9 +55,9 @@ impl<T: Default> Sharded<T> {
 }
 
 impl<T> Sharded<T> {
-    /// The shard of one worker. An index past the end wraps, so that no index can panic.
+    /// The shard of one worker. An index past the end means the first shard, so that no index can panic.
     pub fn shard(&self, worker: usize) -> &T {
-        &self.0[worker % self.0.len()]
+        self.0.get(worker).unwrap_or(&self.0[0])
     }
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|shard| &**shard)

@@ -11,6 +11,7 @@ use crate::health::Failure;
 use crate::protocol::http::{BodyLength, ResponseHead, Version};
 use crate::protocol::http1::{Forwarding, ResponseOptions, request_id};
 use crate::snapshot::{Route, Upstream};
+use std::pin::pin;
 
 pub(super) struct Attempt<'a> {
     pub scene: Scene<'a>,
@@ -63,7 +64,7 @@ impl Attempt<'_> {
             progress.body_begun = false;
             // Requests that the client sent ahead wait for this one's response, and must hold no receive buffer meanwhile.
             body.detach();
-            self.exchange_without_body(sink, &mut request, &mut source).await
+            pin!(self.exchange_without_body(sink, &mut request, &mut source)).await
         };
         let end = exchanged.map_err(|failure| progress.error(failure, source.has_begun()))?;
         let reusable = source.is_reusable();
@@ -97,12 +98,12 @@ impl Attempt<'_> {
         source: &mut impl ResponseSource,
     ) -> Result<End, Failure> {
         // A send that fails is not the last word: the endpoint may have answered before it closed.
-        let _ = request.flush().await;
+        let _ = pin!(request.flush()).await;
         self.record.request_sent = Some(self.scene.context.engine.now());
-        self.response_head(sink, source).await?;
+        pin!(self.response_head(sink, source)).await?;
         let head = self.begin_response(sink, true)?;
         if !head.upgraded {
-            transfer(source, sink).await.map_err(response_failure)?;
+            pin!(transfer(source, sink)).await.map_err(response_failure)?;
         } else {
             sink.flush().await.map_err(client_failure)?;
         }
@@ -117,7 +118,7 @@ impl Attempt<'_> {
         request: &mut impl RequestSink,
         source: &mut impl ResponseSource,
     ) -> Result<End, Failure> {
-        let upload = std::pin::pin!(transfer(body, request));
+        let upload = pin!(transfer(body, request));
         let mut upload = Upload::new(upload);
         self.record.request_sent = Some(self.scene.context.engine.now());
         upload.beside(self.response_head(sink, source)).await.map_err(request_failure)??;
@@ -143,7 +144,7 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let scene = self.scene;
         loop {
-            source.head(scene.request.method, self.response, self.deadline).await.map_err(head_failure)?;
+            pin!(source.head(scene.request.method, self.response, self.deadline)).await.map_err(head_failure)?;
             let upgraded = self.response.status == 101;
             if upgraded && !scene.request.upgrade {
                 return Err(Failure::UpstreamMalformed);

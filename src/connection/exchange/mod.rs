@@ -26,6 +26,7 @@ use crate::router::Miss;
 use crate::snapshot::{HttpSettings, Route, Upstream};
 use crate::upstream::UpstreamIndex;
 use attempt::{Attempt, AttemptError};
+use std::pin::pin;
 
 /// What the exchange works with, fixed for its time.
 #[derive(Clone, Copy)]
@@ -61,7 +62,7 @@ pub(super) async fn run(
     record: &mut Record,
 ) -> Outcome {
     let mut allow = Vec::new();
-    let failure = match forward(scene, body, sink, response, pair, record, &mut allow).await {
+    let failure = match pin!(forward(scene, body, sink, response, pair, record, &mut allow)).await {
         Ok(outcome) => return outcome,
         Err(failure) => failure,
     };
@@ -116,7 +117,8 @@ async fn forward(
             upstream.identity.stats.shard(scene.context.worker).retries.inc();
         }
         let error =
-            match try_endpoint(scene, route, upstream, index, deadline, body, sink, response, pair, record).await {
+            match pin!(try_endpoint(scene, route, upstream, index, deadline, body, sink, response, pair, record)).await
+            {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
@@ -179,7 +181,7 @@ async fn try_endpoint(
     let mut attempt = Attempt { scene, route, upstream, deadline, response, record };
     if let Some(connection) = UpstreamConnection::idle(context, endpoint) {
         attempt.record.connection_reused = true;
-        match attempt.run(connection, pair, body, sink).await {
+        match pin!(attempt.run(connection, pair, body, sink)).await {
             Err(error) if error.stale && error.may_repeat(scene.request) => {}
             done => return done,
         }
@@ -191,7 +193,7 @@ async fn try_endpoint(
     let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, deadline)).await;
     attempt.record.connect = Some(context.engine.now() - started);
     let connection = opened.map_err(AttemptError::before_request)?;
-    attempt.run(connection, pair, body, sink).await
+    pin!(attempt.run(connection, pair, body, sink)).await
 }
 
 impl AttemptError {

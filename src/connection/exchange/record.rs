@@ -29,6 +29,18 @@ pub(crate) struct Record {
     pub request_id: RequestId,
 }
 
+/// The two digits of each byte.
+const HEXADECIMAL: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
 /// 32 hexadecimal digits, or empty.
 #[derive(Default)]
 pub(crate) struct RequestId {
@@ -38,9 +50,11 @@ pub(crate) struct RequestId {
 
 impl RequestId {
     pub(crate) fn new(high: u64, low: u64) -> RequestId {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let number = (u128::from(high) << 64) | u128::from(low);
-        let digits = std::array::from_fn(|index| DIGITS[(number >> (124 - 4 * index)) as usize & 15]);
+        let mut digits = [0; 32];
+        let numbers = high.to_be_bytes().into_iter().chain(low.to_be_bytes());
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(numbers) {
+            pair.copy_from_slice(&HEXADECIMAL[usize::from(byte)]);
+        }
         RequestId { digits, present: true }
     }
 

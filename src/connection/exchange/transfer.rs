@@ -2,7 +2,7 @@
 
 use super::sides::{BodySink, BodySource, Ready, SinkError, SourceError};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Which side ended a transfer.
@@ -21,19 +21,19 @@ pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodyS
                 if sink.is_full() {
                     // The rest must hold no receive buffer for as long as the other side takes its time.
                     source.detach();
-                    sink.flush().await.map_err(TransferError::Sink)?;
+                    pin!(sink.flush()).await.map_err(TransferError::Sink)?;
                 }
             }
             Ready::End => {
                 sink.end(source.trailers());
                 source.detach();
-                return sink.flush().await.map_err(TransferError::Sink);
+                return pin!(sink.flush()).await.map_err(TransferError::Sink);
             }
             Ready::Wait => {
                 if !sink.is_empty() {
-                    sink.flush().await.map_err(TransferError::Sink)?;
+                    pin!(sink.flush()).await.map_err(TransferError::Sink)?;
                 }
-                source.wait().await.map_err(TransferError::Source)?;
+                pin!(source.wait()).await.map_err(TransferError::Source)?;
             }
         }
     }
@@ -66,7 +66,7 @@ impl<'a, F: Future<Output = Result<(), TransferError>>> Upload<'a, F> {
     /// Drives the upload until `main` is done. Ends early if the client's side of the upload fails; a failure of the
     /// endpoint's side does not: its response may be there all the same.
     pub(super) async fn beside<M: Future>(&mut self, main: M) -> Result<M::Output, SourceError> {
-        let mut main = std::pin::pin!(main);
+        let mut main = pin!(main);
         poll_fn(|context| {
             if self.result.is_none()
                 && let Poll::Ready(result) = self.future.as_mut().poll(context)

@@ -6,6 +6,9 @@
 //!
 //! A connection that waits long has no task, no future and no buffer: it is parked. One that is likely to go on at once
 //! keeps its task for [`WAIT_BEFORE_PARKING`], because making a task costs more than holding it for a moment.
+//!
+//! Here and in the exchange, futures on the usual path are pinned where they are made: awaiting one by value copies its
+//! whole state, room for what it may never do included.
 
 use super::reader::{MessageReader, ReadError};
 use super::sides::{Sink, Source, Stage};
@@ -20,6 +23,7 @@ use crate::protocol::http::{RequestHead, ResponseHead, Version};
 use crate::protocol::http1::{ErrorResponse, HeadError, HeadLimits, parse_request, write_error};
 use crate::snapshot::{HttpSettings, Protocol};
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -154,7 +158,7 @@ async fn serve(stream: Stream, mut client: Client) {
     let context = client.context().clone();
     let mut buffers = context.spare.take();
     let next = loop {
-        match request(&context, &stream, &mut client, &mut buffers).await {
+        match pin!(request(&context, &stream, &mut client, &mut buffers)).await {
             Next::Request => {}
             next => break next,
         }
@@ -169,7 +173,7 @@ async fn serve(stream: Stream, mut client: Client) {
 async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, buffers: &mut Buffers) -> Next {
     buffers.reader.next_message();
     if !buffers.reader.has_pending() {
-        match first_bytes(context, stream, client, buffers).await {
+        match pin!(first_bytes(context, stream, client, buffers)).await {
             Next::Request => {}
             next => return next,
         }
@@ -183,7 +187,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     if settings.request_id_header {
         record.request_id = RequestId::new(context.engine.random(), context.engine.random());
     }
-    let head = read_head(context, stream, settings, started, reader, request).await;
+    let head = pin!(read_head(context, stream, settings, started, reader, request)).await;
     client.requests += 1;
     record.head_received = context.engine.now();
     let mut sink =
@@ -200,13 +204,17 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
                 idle_timeout: settings.request_body_idle_timeout,
                 left_max: settings.body_max,
             };
-            exchange::run(scene, &mut body, &mut sink, response, pair, &mut record).await
+            pin!(exchange::run(scene, &mut body, &mut sink, response, pair, &mut record)).await
         }
         Err(None) => return Next::Close,
+<<<<<<< HEAD
         Err(Some(failure)) => {
             drop(reader.take_pending());
             refuse(request, &mut sink, &mut record, failure).await
         }
+=======
+        Err(Some(failure)) => Box::pin(refuse(request, &mut sink, &mut record, failure)).await,
+>>>>>>> cc252a6 (connection: pin the futures of the usual path where they are made)
     };
     record.bytes_received = reader.received();
     record.bytes_sent = sink.writer.sent();
@@ -247,7 +255,7 @@ async fn first_bytes(context: &Context, stream: &Stream, client: &Client, buffer
         }
         context.waiting.set(context.waiting.get() + 1);
         let until = context.engine.now() + WAIT_BEFORE_PARKING;
-        let received = context.engine.timeout(until, stream.receive()).await;
+        let received = context.engine.timeout(until, pin!(stream.receive())).await;
         context.waiting.set(context.waiting.get() - 1);
         match received {
             Ok(received) => received,
@@ -275,7 +283,7 @@ async fn read_head(
     let limits =
         HeadLimits { head_max: settings.head_max, headers_max: settings.headers_max, target_max: settings.target_max };
     let deadline = started + settings.request_head_timeout;
-    let read = reader.head(stream, limits.head_max, |bytes| parse_request(bytes, &limits, request));
+    let read = pin!(reader.head(stream, limits.head_max, |bytes| parse_request(bytes, &limits, request)));
     match context.engine.timeout(deadline, read).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(ReadError::Head(error))) => Err(Some(head_failure(error))),

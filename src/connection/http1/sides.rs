@@ -12,6 +12,7 @@ use crate::protocol::http1::{
     ErrorResponse, Forwarding, HeadLimits, ResponseOptions, parse_response, write_error, write_request, write_response,
 };
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 /// Bytes of a response head at most; fields as many as the parser takes.
@@ -53,7 +54,7 @@ impl BodySource for Source<'_> {
 
     async fn wait(&mut self) -> Result<(), SourceError> {
         let until = self.engine.now() + self.idle_timeout;
-        match self.engine.timeout(until, self.reader.more(self.stream)).await {
+        match self.engine.timeout(until, pin!(self.reader.more(self.stream))).await {
             Ok(received) => received.map_err(|error| Self::error(&error)),
             Err(_) => Err(SourceError::Timeout),
         }
@@ -72,7 +73,7 @@ impl ResponseSource for Source<'_> {
     async fn head(&mut self, method: Method, head: &mut ResponseHead, deadline: Instant) -> Result<(), SourceError> {
         let limits = &RESPONSE_HEAD_LIMITS;
         let parse = |bytes: &[u8]| parse_response(bytes, limits, method, head);
-        match self.engine.timeout(deadline, self.reader.head(self.stream, limits.head_max, parse)).await {
+        match self.engine.timeout(deadline, pin!(self.reader.head(self.stream, limits.head_max, parse))).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Self::error(&error)),
             Err(_) => return Err(SourceError::Timeout),
@@ -136,7 +137,7 @@ impl BodySink for Sink<'_> {
             self.stage = Stage::Begun;
         }
         let until = self.engine.now() + self.timeout;
-        match self.engine.timeout(until, self.writer.flush(self.stream)).await {
+        match self.engine.timeout(until, pin!(self.writer.flush(self.stream))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(SinkError::Timeout),
             Ok(Err(_)) => Err(SinkError::Closed),
