@@ -70,6 +70,11 @@ impl UpstreamConnection {
         Err(failure)
     }
 
+    /// Closes the connection with a reset.
+    pub(super) fn reset(self) {
+        self.stream.reset();
+    }
+
     /// Keeps the connection for another request.
     pub(super) fn keep(self, context: &Context, upstream: &Upstream) {
         let UpstreamConnection { stream, open, .. } = self;

@@ -24,7 +24,7 @@ pub async fn serve(stream: Stream, client: Client) {
     let relayed = match connect(&context, &view, upstream, &mut attempts).await {
         Ok((connection, _load)) => {
             attempts.connected = Some(context.engine.now() - client.accepted);
-            run(&context, settings, &stream, connection).await
+            run(&context, settings, stream, connection).await
         }
         Err(failure) => Relayed { failure: Some(failure), ..Relayed::default() },
     };
@@ -94,6 +94,14 @@ async fn connect(
     Err(failure)
 }
 
-async fn run(context: &Context, settings: &TcpSettings, stream: &Stream, connection: UpstreamConnection) -> Relayed {
-    relay(context, (stream, Chunk::empty()), (&connection.stream, Chunk::empty()), settings.idle_timeout).await
+/// Relays, and passes on a reset: the other side must not take what it got for all there is.
+async fn run(context: &Context, settings: &TcpSettings, stream: Stream, connection: UpstreamConnection) -> Relayed {
+    let ends = ((&stream, Chunk::empty()), (&connection.stream, Chunk::empty()));
+    let relayed = relay(context, ends.0, ends.1, settings.idle_timeout).await;
+    match relayed.failure {
+        Some(Failure::ClientClosed) => connection.reset(),
+        Some(_) => stream.reset(),
+        None => {}
+    }
+    relayed
 }
