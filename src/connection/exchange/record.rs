@@ -51,9 +51,11 @@ pub(crate) struct RequestId {
 impl RequestId {
     pub(crate) fn new(high: u64, low: u64) -> RequestId {
         let mut digits = [0; 32];
-        let numbers = high.to_be_bytes().into_iter().chain(low.to_be_bytes());
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(numbers) {
-            pair.copy_from_slice(&HEXADECIMAL[usize::from(byte)]);
+        for index in 0..16 {
+            let number = if index < 8 { high } else { low };
+            let [first, second] = HEXADECIMAL[(number >> (56 - 8 * (index % 8))) as usize & 255];
+            digits[2 * index] = first;
+            digits[2 * index + 1] = second;
         }
         RequestId { digits, present: true }
     }

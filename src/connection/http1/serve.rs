@@ -207,14 +207,10 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
             pin!(exchange::run(scene, &mut body, &mut sink, response, pair, &mut record)).await
         }
         Err(None) => return Next::Close,
-<<<<<<< HEAD
         Err(Some(failure)) => {
             drop(reader.take_pending());
-            refuse(request, &mut sink, &mut record, failure).await
+            Box::pin(refuse(request, &mut sink, &mut record, failure)).await
         }
-=======
-        Err(Some(failure)) => Box::pin(refuse(request, &mut sink, &mut record, failure)).await,
->>>>>>> cc252a6 (connection: pin the futures of the usual path where they are made)
     };
     record.bytes_received = reader.received();
     record.bytes_sent = sink.writer.sent();
