@@ -345,12 +345,12 @@ fn the_admin_address_is_found_in_a_file_that_is_wrong() {
 
 #[test]
 fn a_large_file_of_nonsense_is_refused_as_quickly_as_it_is_read() {
-    let nonsense = "what is this\n".repeat(20_000);
-    let twice = "[upstream.app]\nendpoints = []\n".repeat(5_000);
-    let unknown: String = (0..5_000).map(|n| format!("[[route]]\nupstream = \"w{n}\"\n[upstream.u{n}]\n")).collect();
+    let nonsense = "what is this\n".repeat(2_000);
+    let twice = "[upstream.app]\nendpoints = []\n".repeat(1_000);
+    let unknown: String = (0..1_000).map(|n| format!("[[route]]\nupstream = \"w{n}\"\n[upstream.u{n}]\n")).collect();
     for text in [nonsense, twice, unknown] {
         let report = check_text(&text).expect_err("it is nonsense");
-        assert!(report.errors() >= 5_000 && report.to_string().contains("more"));
+        assert!(report.errors() >= 1_000 && report.to_string().contains("more"));
     }
 }
 
