@@ -151,7 +151,7 @@ impl View {
         match target {
             Target::One(upstream) => *upstream,
             Target::Split { parts, total } => {
-                let mut left = ((engine.random() >> 32) * u64::from(*total) >> 32) as u32;
+                let mut left = (((engine.random() >> 32) * u64::from(*total)) >> 32) as u32;
                 for (weight, upstream) in parts {
                     if left < *weight {
                         return *upstream;

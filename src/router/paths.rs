@@ -160,7 +160,7 @@ impl Paths {
         };
         let Some(mut rest) = path.strip_prefix(b"/") else {
             // The asterisk form, or no path at all.
-            branch.prefix.iter().for_each(|entry| show(entry));
+            branch.prefix.iter().for_each(show);
             return;
         };
         loop {

@@ -36,7 +36,7 @@ pub async fn http(engine: Engine, ledger: Rc<Ledger>, total: usize) {
                     break;
                 }
             }
-            if engine.random() % 4 == 0 {
+            if engine.random().is_multiple_of(4) {
                 engine.sleep(Duration::from_millis(engine.random() % 300)).await;
             }
         }
@@ -50,11 +50,11 @@ async fn ask(engine: &Engine, ledger: &Ledger, wire: &mut Wire, batch: usize) ->
             id: ledger.next_id(),
             len: (engine.random() % [100, 3_000, 60_000][(engine.random() % 3) as usize]) as usize,
             // Only a request that comes alone has a body: what follows one that fails is not answered.
-            posted: batch == 1 && engine.random() % 3 == 0,
+            posted: batch == 1 && engine.random().is_multiple_of(3),
         })
         .collect();
     let bytes: Vec<u8> = asked.iter().flat_map(|asked| question(engine, asked)).collect();
-    if engine.random() % 30 == 0 {
+    if engine.random().is_multiple_of(30) {
         // A client that loses patience.
         let until = engine.now() + Duration::from_micros(engine.random() % 5_000);
         let _ = engine.timeout(until, wire.send(&bytes)).await;

@@ -40,13 +40,13 @@ async fn answer_all(engine: &Engine, ledger: &Ledger, wire: &mut Wire) -> io::Re
         ledger.saw(id);
         let body = if posted { received } else { pattern(id, len) };
         engine.sleep(Duration::from_millis(engine.random() % 8)).await;
-        let close = engine.random() % 20 == 0;
+        let close = engine.random().is_multiple_of(20);
         wire.send(&answer(engine, id, &body, close)).await?;
         if close {
             return Ok(());
         }
         // As servers do that have waited long enough, at the moment at which the next request may be on its way.
-        if ledger.origins_close && engine.random() % 10 == 0 {
+        if ledger.origins_close && engine.random().is_multiple_of(10) {
             engine.sleep(Duration::from_micros(engine.random() % 2000)).await;
             return Ok(());
         }
@@ -56,7 +56,7 @@ async fn answer_all(engine: &Engine, ledger: &Ledger, wire: &mut Wire) -> io::Re
 
 fn answer(engine: &Engine, id: u64, body: &[u8], close: bool) -> Vec<u8> {
     let close = if close { "Connection: close\r\n" } else { "" };
-    if engine.random() % 3 == 0 {
+    if engine.random().is_multiple_of(3) {
         let head = format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\n{close}Transfer-Encoding: chunked\r\n\r\n");
         let size = 1 + (engine.random() % 20_000) as usize;
         return [head.as_bytes(), &chunked(body, size)].concat();

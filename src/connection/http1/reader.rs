@@ -132,11 +132,11 @@ impl MessageReader {
         head_max: usize,
         parse: &mut impl FnMut(&[u8]) -> Result<Parsed, HeadError>,
     ) -> Result<bool, ReadError> {
-        if self.partial.is_empty() {
-            if let Parsed::Complete(len) = parse(&self.pending).map_err(ReadError::Head)? {
-                self.pending.advance(len);
-                return Ok(true);
-            }
+        if self.partial.is_empty()
+            && let Parsed::Complete(len) = parse(&self.pending).map_err(ReadError::Head)?
+        {
+            self.pending.advance(len);
+            return Ok(true);
         }
         let before = self.partial.len();
         let taken = self.pending.len().min((head_max + 1).saturating_sub(before));

@@ -40,6 +40,8 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 const REFUSED_RETRY_S: u32 = 1;
 
 /// Buffers of tasks that have ended, for those to come.
+// Boxed: what moves between here and the tasks is a pointer.
+#[allow(clippy::vec_box)]
 #[derive(Default)]
 pub(in crate::connection) struct Spare(RefCell<Vec<Box<Buffers>>>);
 

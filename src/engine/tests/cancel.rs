@@ -152,7 +152,7 @@ async fn random_side(engine: Engine, stream: Stream) {
             }
             2 | 3 => engine.timeout(until, stream.receive()).await.map(|chunk| chunk.is_ok_and(|c| !c.is_empty())),
             _ => {
-                stream.expect_bulk(engine.random() % 2 == 0);
+                stream.expect_bulk(engine.random().is_multiple_of(2));
                 Ok(true)
             }
         };

@@ -138,7 +138,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => quiet += 1,
                 Err(error) => panic!("the gate closed a stalled connection: {error}"),
             }
-            (quiet > 100 || sent >= most).then_some(())
+            (quiet > 25 || sent >= most).then_some(())
         });
         stream.set_nonblocking(false).expect("an open socket");
         sent
