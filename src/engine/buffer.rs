@@ -282,7 +282,7 @@ impl Outgoing {
         self.len() == 0
     }
 
-    /// Whether another two pieces might exceed [`PIECES_MAX`].
+    /// Whether another two pieces might exceed `PIECES_MAX`.
     pub fn is_full(&self) -> bool {
         self.pieces.len() + 2 >= PIECES_MAX
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// http://HOST[:PORT]/PATH, or tcp://HOST:PORT for a server that echoes
+    /// `http://HOST[:PORT]/PATH`, or `tcp://HOST:PORT` for a server that echoes
     #[arg(required = true)]
     pub url: Option<String>,
     /// Connections that are held open, over all threads

@@ -1,8 +1,10 @@
 //! The life of a client's HTTP/1 connection.
 //!
-//!     accept → Parked ──bytes──→ Task: head → exchange → wait a little ──bytes──→ head → ...
-//!                ↑                                          │ nothing
-//!                └──────────────────────────────────────────┘
+//! ```text
+//! accept → Parked ──bytes──→ Task: head → exchange → wait a little ──bytes──→ head → ...
+//!            ↑                                          │ nothing
+//!            └──────────────────────────────────────────┘
+//! ```
 //!
 //! A connection that waits long has no task, no future and no buffer: it is parked. One that is likely to go on at once
 //! keeps its task for [`WAIT_BEFORE_PARKING`], because making a task costs more than holding it for a moment.

@@ -1,9 +1,11 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), read without holding body bytes: the decoder says which part of the
 //! caller's bytes is body, so that it can be sent on from the buffer that it arrived in.
 //!
-//!     Size → SizeLf ─ n > 0 → Data → DataCr → DataLf → Size ...
-//!       ↓      ↑     └ n = 0 → Trailers → Done
-//!     Extension
+//! ```text
+//! Size → SizeLf ─ n > 0 → Data → DataCr → DataLf → Size ...
+//!   ↓      ↑     └ n = 0 → Trailers → Done
+//! Extension
+//! ```
 
 use super::HEADERS_MAX;
 use super::fields::read_fields;
