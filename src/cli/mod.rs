@@ -39,6 +39,7 @@ The smallest configuration, as ringgate.toml:
 
 Then:
 
+  ringgate demo                   see it work, with origins of its own
   ringgate check                  see what a start would say
   ringgate run                    start
   ringgate reload                 put an edited file in force; no connection is lost
