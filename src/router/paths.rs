@@ -170,7 +170,8 @@ impl Paths {
             if branch.children.is_empty() {
                 return;
             }
-            let end = memchr::memchr(b'/', rest);
+            // Segments are short: a search made for long texts costs more than it saves.
+            let end = rest.iter().position(|byte| *byte == b'/');
             let segment = &rest[..end.unwrap_or(rest.len())];
             let Some(child) = branch.children.get(segment) else {
                 return;
