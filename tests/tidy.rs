@@ -376,7 +376,11 @@ fn children(source: &Source) -> Vec<String> {
     // `#[path = "tidy/lexer.rs"]` is relative to the folder of the file.
     for line in source.text.lines() {
         if let Some(path) = line.trim().strip_prefix("#[path = \"").and_then(|rest| rest.strip_suffix("\"]")) {
-            found.push(parent.join(path).to_string_lossy().into_owned());
+            let (folder, path) = match path.strip_prefix("../") {
+                Some(path) => (parent.parent().expect("below the top level"), path),
+                None => (parent, path),
+            };
+            found.push(folder.join(path).to_string_lossy().into_owned());
         }
     }
     found

@@ -1,5 +1,5 @@
 //! What must hold for any bytes at all. The fuzz targets call these with bytes that a fuzzer makes up; the everyday tests
-//! (`tests/corpus.rs`) call them with the seeds and with changed seeds. They panic where something does not hold.
+//! (`tests/it/corpus.rs`) call them with the seeds and with changed seeds. They panic where something does not hold.
 
 use ringgate::control::config;
 use ringgate::protocol::http::{Known, Method, RequestHead, ResponseHead, Version};

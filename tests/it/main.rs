@@ -1,5 +1,6 @@
 //! The real binary from outside: each scenario starts origins, starts `ringgate run` on a file, speaks to it as a client
-//! would and says what it expects. It knows nothing of the inside; what a module decides is tested beside the module.
+//! would and says what it expects. It knows nothing of the inside; what a module decides is tested beside the module. `corpus`
+//! alone calls the library: it runs the checks of the fuzz targets over their seeds.
 //!
 //! A scenario is a function of the engine, listed in `on_each_engine!`; nothing sleeps, and nothing asserts a duration.
 
@@ -7,6 +8,7 @@ mod harness;
 
 use harness::{Client, Engine, Gate, Nginx, Origin, Response, on_each_engine};
 
+mod corpus;
 mod crowd;
 mod errors;
 mod forwarding;

@@ -1,7 +1,7 @@
 //! The checks of the fuzz targets over their seeds, and over seeds changed by chance: what `scripts/fuzz` does for as long
 //! as it is let, in a second and without a fuzzer. Anything that a fuzzer ever found belongs into the corpus.
 
-#[path = "fuzz/checks.rs"]
+#[path = "../fuzz/checks.rs"]
 mod checks;
 
 use proptest::prelude::*;
