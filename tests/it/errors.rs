@@ -69,7 +69,10 @@ fn refuses_what_no_route_takes(engine: Engine) {
     let response = client.send("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n").response();
     assert_eq!((response.status, response.field("allow")), (405, Some("GET, HEAD")));
     gate.wait_access("reason", "method_not_allowed");
-    // Neither costs the connection.
+    let response = gate.client().send("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n").response();
+    assert_eq!(response.status, 405);
+    assert!(response.field("allow").is_some_and(|allow| !allow.contains("CONNECT")), "{response:?}");
+    // A miss costs no connection.
     assert_eq!(client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").response().text(), "hello");
 }
 

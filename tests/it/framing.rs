@@ -8,6 +8,7 @@ on_each_engine!(
     answers_pipelined_requests_in_order,
     passes_bodies_by_length,
     passes_chunked_bodies_and_trailers,
+    keeps_trailers_to_their_message,
     passes_a_response_until_close,
     speaks_to_http_1_0_clients,
     leaves_out_bodies_of_head_204_and_304,
@@ -76,6 +77,21 @@ fn passes_chunked_bodies_and_trailers(engine: Engine) {
         assert_eq!(response.text(), "hello world");
         assert_eq!(response.field("transfer-encoding"), Some("chunked"));
         assert_eq!(response.trailers, [("X-Seen".to_string(), format!("x-sum={round}"))]);
+    }
+}
+
+/// A chunked response's trailers must not appear behind the next response that is framed to the client in chunks, which
+/// may be another client's.
+fn keeps_trailers_to_their_message(engine: Engine) {
+    let origin = Origin::http(|request| match request.target.as_str() {
+        "/chunked" => Response::ok("first").chunked().trailer("X-Secret", "of the first"),
+        _ => Response::raw("HTTP/1.1 200 OK\r\n\r\nsecond").close(),
+    });
+    let gate = Gate::start(engine, &Gate::http_config(&[&origin], "").replace("workers = 2", "workers = 1"));
+    for _ in 0..3 {
+        assert_eq!(gate.client().get("/chunked").trailers, [("X-Secret".to_string(), "of the first".to_string())]);
+        let response = gate.client().get("/until-close");
+        assert_eq!((response.text().as_str(), response.trailers.len()), ("second", 0));
     }
 }
 

@@ -298,13 +298,15 @@ async fn refuse(request: &mut RequestHead, sink: &mut Sink<'_>, record: &mut Rec
     request.clear();
     record.failure = Some(failure);
     record.status = verdict.status;
+    // Of what is refused here, CONNECT alone is for its method; RFC 9110 section 15.5.6 wants the others named.
+    let is_method = failure == Failure::MethodNotAllowed;
     sink.error(&ErrorResponse {
         status: verdict.status,
         text: verdict.text,
         version: Version::Http11,
         keep_alive: false,
         head_only: false,
-        allow: None,
+        allow: is_method.then_some(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH"),
         retry_after_s: None,
         request_id: record.request_id.as_bytes(),
     });
