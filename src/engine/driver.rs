@@ -161,6 +161,10 @@ impl Driver {
         each!(self, driver => driver.close(id))
     }
 
+    pub(super) fn acknowledged(&self, id: StreamId) -> u64 {
+        each!(self, driver => driver.acknowledged(id))
+    }
+
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
         each!(self, driver => driver.local_address(id))
     }

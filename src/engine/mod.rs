@@ -362,6 +362,12 @@ impl Stream {
         result
     }
 
+    /// Bytes that the other side has taken since the connection began: grows as long as a slow reader reads. One system
+    /// call.
+    pub fn acknowledged(&self) -> u64 {
+        self.core.driver.borrow().acknowledged(self.id)
+    }
+
     /// Ends the sending side (FIN); receiving goes on.
     pub fn shutdown(&self) {
         self.core.driver.borrow_mut().shutdown(self.id);

@@ -61,6 +61,19 @@ pub(super) fn take_error(fd: RawFd) -> Option<io::Error> {
     borrowed(fd, |socket| socket.take_error()).ok().flatten()
 }
 
+/// Bytes that the other side has acknowledged since the connection began (TCP_INFO); 0 if the kernel does not say.
+pub(super) fn acknowledged(fd: RawFd) -> u64 {
+    /// `tcpi_bytes_acked` in `struct tcp_info`, which only ever grows at its end (Linux 4.1 has this field).
+    const BYTES_ACKED: std::ops::Range<usize> = 120..128;
+    let mut info = [0u8; BYTES_ACKED.end];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the kernel fills at most `length` bytes of `info`.
+    unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length) };
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&info[BYTES_ACKED]);
+    u64::from_ne_bytes(bytes)
+}
+
 fn ip_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
 }

@@ -62,3 +62,11 @@ fn one_seed_is_one_run() {
         assert_eq!(World::new(seed).run(), World::new(seed).run(), "seed {seed}");
     }
 }
+
+/// A client that takes its response slowly but steadily, for longer than any timeout, gets all of it.
+#[test]
+fn a_slow_client_is_served_to_the_end() {
+    for seed in 0..4 {
+        World::slow(seed).run();
+    }
+}

@@ -120,6 +120,16 @@ impl World {
         World { settings, ledger: Rc::new(ledger), requests: 12 }
     }
 
+    /// A world in which nothing fails, and every second connection is slow: some kilobytes in a second.
+    pub fn slow(seed: u64) -> World {
+        let mut world = World::new(seed * 18);
+        assert!(!world.ledger.lossy && !world.ledger.origins_close);
+        world.settings.faults.slow = 0.5;
+        world.settings.latency = (Duration::from_millis(40), Duration::from_millis(60));
+        world.requests = 4;
+        world
+    }
+
     /// Runs to the end and checks that nothing is left.
     pub fn run(self) -> Summary {
         let engine = Engine::simulated(&self.settings).expect("the simulation has what it needs");

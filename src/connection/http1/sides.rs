@@ -136,12 +136,22 @@ impl BodySink for Sink<'_> {
         if self.stage == Stage::Written {
             self.stage = Stage::Begun;
         }
-        let until = self.engine.now() + self.timeout;
-        match self.engine.timeout(until, pin!(self.writer.flush(self.stream))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(SinkError::Timeout),
-            Ok(Err(_)) => Err(SinkError::Closed),
-            Err(_) => Err(SinkError::Timeout),
+        let mut flushed = pin!(self.writer.flush(self.stream));
+        // Looked at twice in the time: who took nothing from one look to the next is not slow but gone.
+        let mut taken = None;
+        loop {
+            let until = self.engine.now() + self.timeout / 2;
+            match self.engine.timeout(until, flushed.as_mut()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(SinkError::Timeout),
+                Ok(Err(_)) => return Err(SinkError::Closed),
+                Err(_) => {
+                    let before = taken.replace(self.stream.acknowledged());
+                    if before == taken {
+                        return Err(SinkError::Timeout);
+                    }
+                }
+            }
         }
     }
 }

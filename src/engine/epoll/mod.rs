@@ -378,6 +378,10 @@ impl Epoll {
         socket::linger_off(self.fd(id));
     }
 
+    pub(super) fn acknowledged(&self, id: StreamId) -> u64 {
+        socket::acknowledged(self.fd(id))
+    }
+
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
         socket::local_address(self.fd(id))
     }

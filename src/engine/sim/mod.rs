@@ -236,6 +236,10 @@ impl Sim {
         self.network.sides[id.0 as usize].linger_off = true;
     }
 
+    pub(super) fn acknowledged(&self, id: StreamId) -> u64 {
+        self.network.sides[id.0 as usize].acknowledged
+    }
+
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
         Ok(self.network.sides[id.0 as usize].local)
     }

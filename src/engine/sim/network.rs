@@ -20,6 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 /// The longest time for which a listener hears of nothing.
 const DEAF_MAX_MS: u64 = 20;
+const SLOW_WINDOW_MIN: u64 = 256;
 const SLOW_WINDOW_MAX: u64 = 4096;
 const SLOW_LATENCY_FACTOR: u32 = 20;
 
@@ -49,6 +50,8 @@ pub(super) struct Side {
     last_arrival: Instant,
     /// Bytes that were sent from here and not yet received there.
     unreceived: usize,
+    /// Bytes that were sent from here and received there.
+    pub(super) acknowledged: u64,
     window: usize,
     slow: bool,
     pub(super) connecting: bool,
@@ -215,6 +218,7 @@ impl Network {
             Event::Received { by, count } => {
                 if let Some(side) = self.side(by) {
                     side.unreceived -= count;
+                    side.acknowledged += count as u64;
                 }
                 self.go_on(by);
             }
@@ -263,7 +267,10 @@ impl Network {
 
     fn join(&mut self, client: Name, server: Name) {
         let slow = self.dice.happens(self.settings.faults.slow);
-        let window = if slow { 1 + self.dice.below(SLOW_WINDOW_MAX) as usize } else { self.settings.window };
+        let window = match slow {
+            true => SLOW_WINDOW_MIN + self.dice.below(SLOW_WINDOW_MAX - SLOW_WINDOW_MIN + 1),
+            false => self.settings.window as u64,
+        } as usize;
         for (one, other) in [(client, server), (server, client)] {
             if let Some(side) = self.side(one) {
                 side.other = Some(other);
@@ -347,6 +354,7 @@ impl Network {
             end: End::Open,
             last_arrival: self.now,
             unreceived: 0,
+            acknowledged: 0,
             window: self.settings.window,
             slow: false,
             connecting: false,

@@ -16,6 +16,7 @@ conformance!(
     what_was_sent_before_the_close_arrives,
     bulk_and_small_receives_alternate,
     ipv6,
+    what_the_other_side_takes_is_acknowledged,
 );
 
 async fn echo(engine: Engine) {
@@ -182,4 +183,18 @@ async fn ipv6(engine: Engine) {
     assert_eq!(server.local_address().unwrap(), listener.local_address());
     send(&client, b"six").await.unwrap();
     assert_eq!(receive_exactly(&server, 3).await, b"six");
+}
+
+async fn what_the_other_side_takes_is_acknowledged(engine: Engine) {
+    let (client, server) = pair(&engine).await;
+    send(&client, &pattern(1000)).await.unwrap();
+    receive_exactly(&server, 1000).await;
+    let before = client.acknowledged();
+    send(&client, &pattern(5000)).await.unwrap();
+    receive_exactly(&server, 5000).await;
+    // An answer carries the acknowledgement, if nothing has before.
+    send(&server, b"thanks").await.unwrap();
+    receive_exactly(&client, 6).await;
+    turns(&engine, 3).await;
+    assert!(client.acknowledged() >= before + 5000, "{before} and then {}", client.acknowledged());
 }

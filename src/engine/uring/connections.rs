@@ -69,6 +69,10 @@ impl Uring {
         socket::linger_off(self.streams[id.0 as usize].fd);
     }
 
+    pub(in crate::engine) fn acknowledged(&self, id: StreamId) -> u64 {
+        socket::acknowledged(self.streams[id.0 as usize].fd)
+    }
+
     pub(in crate::engine) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
         socket::local_address(self.streams[id.0 as usize].fd)
     }
