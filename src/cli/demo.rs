@@ -122,7 +122,7 @@ impl fmt::Display for Places {
         writeln!(out, "Ringgate serves a demo: http on {web}, tcp on {tcp}, admin pages on {admin}.")?;
         writeln!(out)?;
         writeln!(out, "Try:")?;
-        writeln!(out, "  curl http://{web}/hello     # twice: two origins take turns")?;
+        writeln!(out, "  curl http://{web}/hello     # a few times: two origins take turns")?;
         writeln!(out, "  curl http://{web}/flaky     # every other endpoint hangs up, and you never notice")?;
         writeln!(out, "  curl http://{admin}/metrics   # what was counted")?;
         writeln!(out)?;

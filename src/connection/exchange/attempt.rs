@@ -9,7 +9,7 @@ use crate::connection::connect::UpstreamConnection;
 use crate::connection::http1::Pair;
 use crate::health::Failure;
 use crate::protocol::http::{BodyLength, ResponseHead, Version};
-use crate::protocol::http1::{Forwarding, ResponseOptions, request_id};
+use crate::protocol::http1::{Forwarding, ResponseOptions};
 use crate::snapshot::{Route, Upstream};
 use std::pin::pin;
 
@@ -180,7 +180,7 @@ impl Attempt<'_> {
             version: self.scene.request.version,
             keep_alive,
             body,
-            request_id: request_id(self.scene.request, &forwarding(self.scene, self.record)),
+            request_id: self.record.shown_request_id(self.scene.request),
         }
     }
 }
@@ -209,7 +209,8 @@ impl Progress {
     }
 }
 
-fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding<'a> {
+/// What the endpoint is told about the client.
+pub(super) fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding<'a> {
     let client = scene.client.address.ip();
     Forwarding {
         client,

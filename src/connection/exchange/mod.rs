@@ -21,11 +21,11 @@ use crate::base::Instant;
 use crate::health::Failure;
 use crate::health::failure::Retry;
 use crate::protocol::http::{BodyLength, RequestHead, ResponseHead, TargetForm};
-use crate::protocol::http1::ErrorResponse;
+use crate::protocol::http1::{ErrorResponse, request_id};
 use crate::router::Miss;
 use crate::snapshot::{HttpSettings, Route, Upstream};
 use crate::upstream::UpstreamIndex;
-use attempt::{Attempt, AttemptError};
+use attempt::{Attempt, AttemptError, forwarding};
 use std::pin::pin;
 
 /// What the exchange works with, fixed for its time.
@@ -61,6 +61,8 @@ pub(super) async fn run(
     pair: &mut Pair,
     record: &mut Record,
 ) -> Outcome {
+    let own = record.request_id.as_bytes();
+    record.client_request_id = request_id(scene.request, &forwarding(scene, record)) != own;
     let mut allow = Vec::new();
     let failure = match pin!(forward(scene, body, sink, response, pair, record, &mut allow)).await {
         Ok(outcome) => return outcome,
@@ -84,7 +86,7 @@ pub(super) async fn run(
         head_only: scene.request.method == crate::protocol::http::Method::Head,
         allow: (!allow.is_empty()).then_some(&allow[..]),
         retry_after_s: None,
-        request_id: record.request_id.as_bytes(),
+        request_id: record.shown_request_id(scene.request),
     });
     match sink.flush().await {
         Ok(()) if keep_alive => Outcome::Keep,

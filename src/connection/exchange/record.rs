@@ -3,7 +3,7 @@
 use crate::base::Instant;
 use crate::connection::{Client, Context, View};
 use crate::health::Failure;
-use crate::protocol::http::RequestHead;
+use crate::protocol::http::{Known, RequestHead};
 use crate::telemetry::access_log::{HttpRecord, Phases};
 use crate::upstream::UpstreamIndex;
 use std::net::SocketAddr;
@@ -26,7 +26,10 @@ pub(crate) struct Record {
     pub request_sent: Option<Instant>,
     pub response_head: Option<Instant>,
     pub connect: Option<std::time::Duration>,
+    /// Made by us.
     pub request_id: RequestId,
+    /// The client's own id is the one that the endpoint sees, and that is shown.
+    pub client_request_id: bool,
 }
 
 /// The two digits of each byte.
@@ -66,7 +69,12 @@ impl RequestId {
 }
 
 impl Record {
-    /// Counts the exchange and writes its line. `request_id` is the one that the endpoint saw.
+    /// The request's id as the endpoint, the client and the log see it.
+    pub(crate) fn shown_request_id<'a>(&'a self, request: &'a RequestHead) -> Option<&'a [u8]> {
+        if self.client_request_id { request.headers.get(Known::XRequestId) } else { self.request_id.as_bytes() }
+    }
+
+    /// Counts the exchange and writes its line.
     pub(crate) fn finish(
         &self,
         context: &Context,
@@ -74,7 +82,6 @@ impl Record {
         listener: usize,
         client: &Client,
         request: &RequestHead,
-        request_id: Option<&[u8]>,
     ) {
         let now = context.engine.now();
         let listener = &view.snapshot.listeners[listener];
@@ -124,7 +131,7 @@ impl Record {
             attempts: self.attempts,
             connection_reused: self.connection_reused,
             reason: self.failure.map(|failure| failure.verdict().name),
-            request_id,
+            request_id: self.shown_request_id(request),
         };
         context.access_log.http(context.worker_stats(), &record);
     }

@@ -229,8 +229,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
         }
         outcome => outcome,
     };
-    let request_id = record.request_id.as_bytes();
-    record.finish(context, &view, index, client, request, request_id);
+    record.finish(context, &view, index, client, request);
     match outcome {
         Outcome::Keep => Next::Request,
         Outcome::Close => {
