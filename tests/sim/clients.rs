@@ -103,17 +103,38 @@ fn check(ledger: &Ledger, asked: &Asked, status: &str, id: Option<u64>, body: &[
     ledger.refused();
 }
 
-/// Sends some bytes through the tcp listener, in pieces, and expects them back.
+/// Sends some bytes through the tcp listener and expects them back.
 pub async fn tcp(engine: Engine, ledger: Rc<Ledger>) {
-    let result = exchange(&engine, &ledger).await;
-    if let Err(error) = result {
+    let result = async {
+        let stream = engine.connect(TCP.parse().expect("an address")).await?;
+        there_and_back(&engine, &ledger, Wire::new(stream)).await
+    };
+    if let Err(error) = result.await {
         assert!(ledger.lossy, "a tcp connection broke: {error}");
     }
 }
 
-async fn exchange(engine: &Engine, ledger: &Ledger) -> io::Result<()> {
-    let stream = engine.connect(TCP.parse().expect("an address")).await?;
-    let wire = Wire::new(stream);
+/// The same through a connection that has been upgraded.
+pub async fn tunnel(engine: Engine, ledger: Rc<Ledger>) {
+    let result = async {
+        let mut wire = Wire::new(engine.connect(HTTP.parse().expect("an address")).await?);
+        wire.send(b"GET /echo HTTP/1.1\r\nHost: sim\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await?;
+        match wire.head().await? {
+            Some(head) if head.first.1 == "101" => there_and_back(&engine, &ledger, wire).await,
+            head => {
+                assert!(ledger.lossy, "no tunnel but {head:?}");
+                Ok(())
+            }
+        }
+    };
+    if let Err(error) = result.await {
+        assert!(ledger.lossy, "a tunnel broke: {error}");
+    }
+}
+
+/// Sends in pieces while what comes back is received.
+async fn there_and_back(engine: &Engine, ledger: &Ledger, mut wire: Wire) -> io::Result<()> {
+    assert!(wire.take_pending().is_empty(), "an echo before there was a sound");
     let bytes = pattern(engine.random(), (engine.random() % 200_000) as usize);
     let sending = async {
         for piece in bytes.chunks(1 + (engine.random() % 50_000) as usize) {

@@ -24,11 +24,21 @@ pub async fn accept_all<F: Future<Output = ()> + 'static>(
 /// Answers `METHOD /ID/LEN`: to a GET with `LEN` bytes that belong to the id, to a POST with its body.
 pub async fn http(engine: Engine, ledger: Rc<Ledger>, stream: Stream) {
     let mut wire = Wire::new(stream);
-    let _ = answer_all(&engine, &ledger, &mut wire).await;
+    if let Ok(true) = answer_all(&engine, &ledger, &mut wire).await {
+        let first = wire.take_pending();
+        if wire.send(&first).await.is_ok() {
+            echo(wire.stream).await;
+        }
+    }
 }
 
-async fn answer_all(engine: &Engine, ledger: &Ledger, wire: &mut Wire) -> io::Result<()> {
+/// True if the connection has become a tunnel.
+async fn answer_all(engine: &Engine, ledger: &Ledger, wire: &mut Wire) -> io::Result<bool> {
     while let Some(head) = wire.head().await? {
+        if head.upgrade {
+            wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await?;
+            return Ok(true);
+        }
         let mut parts = head.first.1.trim_start_matches('/').split('/');
         let mut part = || parts.next().and_then(|text| text.parse::<u64>().ok()).expect("an id and a length");
         let (id, len) = (part(), part() as usize);
@@ -43,15 +53,15 @@ async fn answer_all(engine: &Engine, ledger: &Ledger, wire: &mut Wire) -> io::Re
         let close = engine.random().is_multiple_of(20);
         wire.send(&answer(engine, id, &body, close)).await?;
         if close {
-            return Ok(());
+            return Ok(false);
         }
         // As servers do that have waited long enough, at the moment at which the next request may be on its way.
         if ledger.origins_close && engine.random().is_multiple_of(10) {
             engine.sleep(Duration::from_micros(engine.random() % 2000)).await;
-            return Ok(());
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn answer(engine: &Engine, id: u64, body: &[u8], close: bool) -> Vec<u8> {

@@ -17,6 +17,7 @@ pub struct Head {
     length: Option<usize>,
     chunked: bool,
     pub close: bool,
+    pub upgrade: bool,
     pub id: Option<u64>,
 }
 
@@ -91,6 +92,11 @@ impl Wire {
         }
     }
 
+    /// What has been received and not been read.
+    pub fn take_pending(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
     /// Nothing may be left over: a byte too many is an answer too many.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
@@ -102,7 +108,7 @@ impl Head {
         let mut lines = text.trim_end().split("\r\n");
         let mut words = lines.next().unwrap_or("").splitn(3, ' ').map(str::to_owned);
         let first = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut head = Head { first, length: None, chunked: false, close: false, id: None };
+        let mut head = Head { first, length: None, chunked: false, close: false, upgrade: false, id: None };
         for line in lines {
             let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("field {line:?}"));
             let value = value.trim();
@@ -110,6 +116,7 @@ impl Head {
                 "content-length" => head.length = Some(value.parse().expect("a length")),
                 "transfer-encoding" => head.chunked = value == "chunked",
                 "connection" => head.close = value.eq_ignore_ascii_case("close"),
+                "upgrade" => head.upgrade = true,
                 "x-id" => head.id = value.parse().ok(),
                 _ => {}
             }

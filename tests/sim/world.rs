@@ -155,19 +155,24 @@ impl World {
 
 async fn live(engine: Engine, ledger: Rc<Ledger>, requests: usize) {
     const HTTP_CLIENTS: usize = 8;
-    const TCP_CLIENTS: usize = 4;
+    const TCP_CLIENTS: usize = 3;
+    const TUNNELS: usize = 2;
     start_origins(&engine, &ledger);
     let gateway = Gateway::start(&engine);
-    let running = Rc::new(Cell::new(HTTP_CLIENTS + TCP_CLIENTS));
+    let running = Rc::new(Cell::new(HTTP_CLIENTS + TCP_CLIENTS + TUNNELS));
     for _ in 0..HTTP_CLIENTS {
         count_down(&engine, &running, clients::http(engine.clone(), ledger.clone(), requests));
     }
     for _ in 0..TCP_CLIENTS {
         count_down(&engine, &running, clients::tcp(engine.clone(), ledger.clone()));
     }
-    let until = engine.now() + LASTS_MAX;
+    for _ in 0..TUNNELS {
+        count_down(&engine, &running, clients::tunnel(engine.clone(), ledger.clone()));
+    }
+    let (start, until) = (engine.now(), engine.now() + LASTS_MAX);
     while running.get() > 0 {
-        engine.sleep(Duration::from_millis(1 + engine.random() % 100)).await;
+        // Less often as time goes on: a slow world is reloaded often enough.
+        engine.sleep(Duration::from_millis(1 + engine.random() % 100) + (engine.now() - start) / 10).await;
         gateway.reload(engine.random());
         assert_eq!(engine.counts().tasks_panicked, 0, "a task panicked");
         assert!(engine.now() < until, "{} clients wait for ever", running.get());
@@ -261,7 +266,7 @@ fn snapshot(registry: &mut Registry, generation: u64, chance: u64) -> Snapshot {
     let text = format!(
         "[[listener]]\naddress = \"{HTTP}\"\nprotocol = \"http\"\n\
          [[listener]]\naddress = \"{TCP}\"\nprotocol = \"tcp\"\nupstream = \"echo\"\n\
-         [[route]]\nupstream = \"api\"\n\
+         [[route]]\nupstream = \"api\"\ntimeout = \"5m\"\n\
          [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
          [upstream.echo]\nendpoints = [\"{tcp}\"]\n",
         endpoints.join(", ")
