@@ -1,7 +1,8 @@
 //! Bodies and connections of HTTP/1.1: what is framed how, in which order, and what stays open (RFC 9112).
 
 use super::*;
-use crate::harness::curl;
+use crate::harness::{PATIENCE, curl};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 on_each_engine!(
     keeps_both_connections_open,
@@ -19,6 +20,8 @@ on_each_engine!(
     serves_curl_from_nginx,
     large_bodies_arrive_whole,
     a_slow_reader_gets_everything,
+    a_slow_origin_gets_everything,
+    waiting_requests_starve_nobody,
 );
 
 fn keeps_both_connections_open(engine: Engine) {
@@ -233,6 +236,61 @@ fn a_slow_reader_gets_everything(engine: Engine) {
         origin.wait_accepted(1);
         assert_eq!(gate.client().get("/chunked").body.len(), LENGTH);
         assert!(slow.response().body == pattern(LENGTH));
+    }
+}
+
+fn a_slow_origin_gets_everything(engine: Engine) {
+    const LENGTH: usize = 8 << 20;
+    let (cue, waiting) = mpsc::channel();
+    let waiting = Mutex::new(waiting);
+    let origin = Origin::http(|request| Response::ok(request.body.len().to_string()));
+    let slow = Origin::raw(move |mut connection| {
+        let _ = waiting.lock().expect("one at a time").recv_timeout(PATIENCE);
+        let whole = connection.request().is_some_and(|request| request.body == pattern(LENGTH));
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{}", if whole { "same" } else { "torn" }));
+    });
+    let mut config = Gate::http_config(&[&origin], "");
+    let route = "[[route]]\nlistener = \"web\"\npath = \"/slow\"\nupstream = \"slow\"\n";
+    config.push_str(&format!("{route}[upstream.slow]\nendpoints = [\"{}\"]\n", slow.address));
+    let gate = Gate::start(engine, &config);
+    let mut client = gate.client();
+    client.send(format!("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    let uploading = std::thread::spawn(move || {
+        client.send(pattern(LENGTH));
+        client
+    });
+    // While that stands still, others go on.
+    slow.wait_accepted(1);
+    assert_eq!(gate.client().send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok").response().text(), "2");
+    cue.send(()).expect("the origin waits");
+    assert_eq!(uploading.join().expect("it does not panic").response().text(), "same");
+}
+
+fn waiting_requests_starve_nobody(engine: Engine) {
+    // More than there are receive buffers.
+    const WAITING: usize = 200;
+    let gates = Arc::new((Mutex::new(false), Condvar::new()));
+    let held = gates.clone();
+    let origin = Origin::http(move |request| {
+        if request.target == "/held" {
+            let open = held.0.lock().expect("nothing panics with it");
+            drop(held.1.wait_while(open, |open| !*open).expect("nothing panics with it"));
+        }
+        Response::ok(request.target.clone())
+    });
+    let gate = Gate::http(engine, &[&origin]);
+    let mut waiting: Vec<Client> = (0..WAITING).map(|_| gate.client()).collect();
+    for client in &mut waiting {
+        client.send("POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    }
+    origin.wait_accepted(WAITING);
+    for _ in 0..10 {
+        assert_eq!(gate.client().get("/free").text(), "/free");
+    }
+    *gates.0.lock().expect("nothing panics with it") = true;
+    gates.1.notify_all();
+    for client in &mut waiting {
+        assert_eq!(client.response().text(), "/held");
     }
 }
 

@@ -43,6 +43,37 @@ fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// The blocks that are indented and no part of a list, each with the number of its first line.
+fn indented(text: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut open = false;
+    for (index, line) in text.lines().enumerate() {
+        match (line.strip_prefix("    "), open, line.is_empty()) {
+            (Some(code), true, _) => {
+                if let Some((_, block)) = found.last_mut() {
+                    block.push_str(code);
+                    block.push('\n');
+                }
+            }
+            (Some(code), false, _) => {
+                open = true;
+                found.push((index + 1, format!("{code}\n")));
+            }
+            // An empty line may stand within a block.
+            (None, _, true) => {}
+            (None, _, false) => open = false,
+        }
+    }
+    found
+}
+
+/// Every whole configuration that a guide shows: what is marked as one, and each indented block that has both ends of a
+/// request's way.
+fn files_shown(text: &str) -> Vec<(usize, String)> {
+    let whole = |(_, block): &(usize, String)| block.contains("[[listener]]") && block.contains("[upstream.");
+    blocks(text, "toml").into_iter().chain(indented(text).into_iter().filter(whole)).collect()
+}
+
 #[test]
 fn every_file_that_a_guide_shows_passes_the_check() {
     let folder = std::env::temp_dir().join(format!("ringgate-it-guides-{}", std::process::id()));
@@ -50,7 +81,7 @@ fn every_file_that_a_guide_shows_passes_the_check() {
     let file = folder.join("shown.toml");
     let mut count = 0;
     for guide in guides() {
-        for (line, text) in blocks(&fs::read_to_string(&guide).expect("a text"), "toml") {
+        for (line, text) in files_shown(&fs::read_to_string(&guide).expect("a text")) {
             fs::write(&file, text).expect("a temporary file");
             let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
             let output = command.arg("check").arg(&file).output().expect("the program starts");
@@ -60,7 +91,7 @@ fn every_file_that_a_guide_shows_passes_the_check() {
         }
     }
     fs::remove_dir_all(&folder).expect("our own folder");
-    assert!(count >= 2, "the guides show {count} files");
+    assert!(count >= 4, "the guides show {count} files");
 }
 
 #[test]
@@ -96,6 +127,13 @@ fn the_demo_does_what_it_says(engine: Engine) {
     for _ in 0..10 {
         assert_eq!(client.get("/flaky").status, 200, "nobody notices the flaky origin");
     }
+    // The sample handshake of RFC 6455 section 1.3, then one text frame, masked with nothing.
+    let handshake = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut socket = Client::connect(demo.address("web"));
+    let accepted = socket.send(handshake).response();
+    assert_eq!(accepted.field("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    socket.send(b"\x81\x85\0\0\0\0hello").expect(b"\x81\x05hello");
     Client::connect(demo.address("echo")).send("hello").expect("hello");
     demo.signal("INT");
     assert_eq!(demo.wait_exit().code(), Some(0));
