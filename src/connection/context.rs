@@ -85,11 +85,6 @@ impl Context {
         self.parking.len()
     }
 
-    /// Idle connections to endpoints.
-    pub fn idle_upstream(&self) -> usize {
-        self.idle.len()
-    }
-
     /// Closes every client connection that waits for a request.
     pub fn close_parked(&self) {
         self.parking.take_all();

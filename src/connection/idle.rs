@@ -23,10 +23,6 @@ impl IdleConnections {
         IdleConnections { engine: engine.clone(), parking: Parking::new(engine), by_endpoint: RefCell::default() }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.parking.len()
-    }
-
     /// Keeps a connection, unless the endpoint has `max` of them.
     pub(super) fn put(
         &self,

@@ -50,7 +50,6 @@ impl Attempt<'_> {
         sink: &mut impl ResponseSink,
     ) -> Result<Outcome, AttemptError> {
         let scene = self.scene;
-        self.record.attempt_started = Some(scene.context.engine.now());
         let (mut request, mut source) =
             pair.open(&scene.context.engine, &connection.stream, self.route.response_body_idle_timeout);
         let forwarding = forwarding(scene, self.record);
@@ -75,12 +74,10 @@ impl Attempt<'_> {
         if end.upgraded {
             return Outcome::Tunnel(connection);
         }
-        let now = self.scene.context.engine.now();
         let stats = self.upstream.identity.stats.shard(self.scene.context.worker);
         if let (Some(sent), Some(head)) = (self.record.request_sent, self.record.response_head) {
             stats.response_head_duration.record(head - sent);
         }
-        debug_assert!(self.record.started <= now);
         if end.uploaded && reusable && self.response.keep_alive {
             connection.keep(self.scene.context, self.upstream);
         }

@@ -22,7 +22,6 @@ pub(crate) struct Record {
     pub failure: Option<Failure>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
-    pub attempt_started: Option<Instant>,
     pub request_sent: Option<Instant>,
     pub response_head: Option<Instant>,
     pub connect: Option<std::time::Duration>,
