@@ -2,6 +2,7 @@
 
 pub mod allocations;
 pub mod counter;
+pub mod memory;
 pub mod signal;
 pub mod time;
 
