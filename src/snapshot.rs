@@ -96,14 +96,14 @@ pub struct HttpSettings {
 #[derive(Debug)]
 pub struct TcpSettings {
     /// Where each connection goes.
-    pub upstream: Target,
+    pub upstream: Destination,
     /// Silence in both directions.
     pub idle_timeout: Duration,
 }
 
 /// Where a route sends to.
 #[derive(Debug)]
-pub enum Target {
+pub enum Destination {
     /// All of it to one upstream.
     One(UpstreamIndex),
     /// Weights, each at least 1, and their sum.
@@ -116,7 +116,7 @@ pub struct Route {
     /// As the log and the metrics show it: the configured name, or what it matches.
     pub name: String,
     /// Where its requests go.
-    pub target: Target,
+    pub destination: Destination,
     /// From the request head received to the response head received; all attempts together.
     pub response_head_timeout: Duration,
     /// Silence of the endpoint within a response body.

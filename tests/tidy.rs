@@ -492,6 +492,23 @@ fn words_come_from_the_glossary() {
     fail_on(&findings, "Words that are not used here (foreign names go to FOREIGN in tests/tidy.rs):");
 }
 
+/// A request has a target (RFC 9112 section 3.2), so `protocol` has types of that name; what a route sends to is none.
+#[test]
+fn no_type_is_called_a_target() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]).iter().filter(|source| source.folder() != Some("protocol")) {
+        let code: Vec<(usize, &str)> = source.product_code().collect();
+        for window in code.windows(2) {
+            if let [(_, "struct" | "enum" | "trait"), (offset, name)] = window
+                && words(name).iter().any(|(_, word)| word == "target")
+            {
+                findings.push(format!("{}: `{name}`: say upstream, endpoint or destination", source.place(*offset)));
+            }
+        }
+    }
+    fail_on(&findings, "Words that are not used here:");
+}
+
 #[test]
 fn guides_use_the_glossary_too() {
     let root = root();

@@ -6,7 +6,7 @@ use super::idle::IdleConnections;
 use crate::balancer::Picker;
 use crate::base::Sharded;
 use crate::engine::{Engine, Parking};
-use crate::snapshot::{Phase, Published, Snapshot, Target};
+use crate::snapshot::{Destination, Phase, Published, Snapshot};
 use crate::telemetry::WorkerStats;
 use crate::telemetry::access_log::AccessLogWriter;
 use crate::telemetry::log::WorkerLog;
@@ -141,11 +141,11 @@ impl View {
         picker.borrow_mut().pick(&settings.endpoints, tried, engine.random())
     }
 
-    /// The upstream that a target means this time.
-    pub(super) fn upstream_of(&self, target: &Target, engine: &Engine) -> UpstreamIndex {
-        match target {
-            Target::One(upstream) => *upstream,
-            Target::Split { parts, total } => {
+    /// The upstream that a destination means this time.
+    pub(super) fn upstream_of(&self, destination: &Destination, engine: &Engine) -> UpstreamIndex {
+        match destination {
+            Destination::One(upstream) => *upstream,
+            Destination::Split { parts, total } => {
                 let mut left = (((engine.random() >> 32) * u64::from(*total)) >> 32) as u32;
                 for (weight, upstream) in parts {
                     if left < *weight {

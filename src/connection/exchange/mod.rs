@@ -156,7 +156,7 @@ fn find<'a>(
     let snapshot = &scene.view.snapshot;
     let route = snapshot.routes.get(index as usize).ok_or(Failure::NoRoute)?;
     record.route = Some(index);
-    let upstream_index = scene.view.upstream_of(&route.target, &scene.context.engine);
+    let upstream_index = scene.view.upstream_of(&route.destination, &scene.context.engine);
     let upstream = snapshot.upstreams.get(upstream_index.0 as usize).ok_or(Failure::NoEndpoint)?;
     record.upstream = Some(upstream_index);
     Ok((route, upstream_index, upstream))

@@ -4,7 +4,7 @@ use super::*;
 use crate::balancer::Balance;
 use crate::base::Sharded;
 use crate::health::Failure;
-use crate::snapshot::{Listener, Phase, Protocol, Route, Snapshot, Target, TcpSettings, Upstream};
+use crate::snapshot::{Destination, Listener, Phase, Protocol, Route, Snapshot, TcpSettings, Upstream};
 use crate::telemetry::prometheus::strict;
 use crate::upstream::{Endpoint, Registry, UpstreamIndex};
 use serde_json::Value;
@@ -18,11 +18,11 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let name = "web \"quoted\"".to_owned();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let identity = registry.listener(&name, address);
-    let target = Target::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
-    let protocol = Protocol::Tcp(TcpSettings { upstream: target, idle_timeout: second });
+    let destination = Destination::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
+    let protocol = Protocol::Tcp(TcpSettings { upstream: destination, idle_timeout: second });
     let route = || Route {
         name: "api".into(),
-        target: Target::One(UpstreamIndex(0)),
+        destination: Destination::One(UpstreamIndex(0)),
         response_head_timeout: second,
         response_body_idle_timeout: second,
         stats: Arc::new(Sharded::new(2)),

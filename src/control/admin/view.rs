@@ -2,7 +2,7 @@
 
 use crate::balancer::Balance;
 use crate::base::{Gauge, Sharded};
-use crate::snapshot::{Listener, Protocol, Route, Snapshot, Target, Upstream};
+use crate::snapshot::{Destination, Listener, Protocol, Route, Snapshot, Upstream};
 use crate::telemetry::WorkerStats;
 use crate::telemetry::stats::{Read, Stats as _};
 use serde::Serialize;
@@ -32,18 +32,18 @@ struct ListenerView {
     connections_max: u32,
     /// Only tcp listeners send straight to an upstream.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    upstreams: Vec<TargetView>,
+    upstreams: Vec<DestinationView>,
 }
 
 #[derive(Debug, Serialize)]
 struct RouteView {
     name: String,
     requests: u64,
-    upstreams: Vec<TargetView>,
+    upstreams: Vec<DestinationView>,
 }
 
 #[derive(Debug, Serialize)]
-struct TargetView {
+struct DestinationView {
     upstream: String,
     weight: u32,
 }
@@ -80,7 +80,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
 fn listener(snapshot: &Snapshot, listener: &Listener) -> ListenerView {
     let (protocol, upstreams) = match &listener.protocol {
         Protocol::Http(_) => ("http", Vec::new()),
-        Protocol::Tcp(tcp) => ("tcp", target(snapshot, &tcp.upstream)),
+        Protocol::Tcp(tcp) => ("tcp", destination(snapshot, &tcp.upstream)),
     };
     ListenerView {
         name: listener.name.clone(),
@@ -97,19 +97,19 @@ fn route(snapshot: &Snapshot, route: &Route) -> RouteView {
     RouteView {
         name: route.name.clone(),
         requests: route.stats.sum(|stats| stats.requests.get()),
-        upstreams: target(snapshot, &route.target),
+        upstreams: destination(snapshot, &route.destination),
     }
 }
 
-fn target(snapshot: &Snapshot, target: &Target) -> Vec<TargetView> {
-    let parts = match target {
-        Target::One(index) => &[(1, *index)][..],
-        Target::Split { parts, .. } => parts,
+fn destination(snapshot: &Snapshot, destination: &Destination) -> Vec<DestinationView> {
+    let parts = match destination {
+        Destination::One(index) => &[(1, *index)][..],
+        Destination::Split { parts, .. } => parts,
     };
     let name = |index: u32| snapshot.upstreams.get(index as usize).map(|upstream| upstream.identity.name.clone());
     parts
         .iter()
-        .map(|(weight, index)| TargetView { upstream: name(index.0).unwrap_or_default(), weight: *weight })
+        .map(|(weight, index)| DestinationView { upstream: name(index.0).unwrap_or_default(), weight: *weight })
         .collect()
 }
 

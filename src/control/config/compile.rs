@@ -17,7 +17,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
     let routes = settings.routes.into_iter().map(|route| Route {
         stats: registry.route(&route.name),
         name: route.name,
-        target: route.target,
+        destination: route.destination,
         response_head_timeout: route.response_head_timeout,
         response_body_idle_timeout: route.response_body_idle_timeout,
     });

@@ -8,7 +8,7 @@ use super::settings::ListenerSettings;
 use super::upstreams::{Upstreams, count};
 use super::values::{self, shown};
 use crate::router::Router;
-use crate::snapshot::{HttpSettings, Protocol, Target, TcpSettings};
+use crate::snapshot::{Destination, HttpSettings, Protocol, TcpSettings};
 use crate::upstream::UpstreamIndex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub struct ListenerDraft {
     /// The whole table.
     pub place: Place,
     /// Where an http listener sends what no route matches, and where the file says so.
-    pub otherwise: Option<(Target, Place)>,
+    pub otherwise: Option<(Destination, Place)>,
     /// Indices of its routes' rules.
     pub rules: Vec<usize>,
     /// Whether something is wrong with it that makes more words about it noise.
@@ -69,13 +69,13 @@ impl Listeners {
         if tcp {
             reader_requires_upstream(reader);
         }
-        let target = upstreams.target(reader, "upstream");
-        let broken = address.is_none() || (reader.raw("upstream").is_some() && target.is_none());
+        let destination = upstreams.destination(reader, "upstream");
+        let broken = address.is_none() || (reader.raw("upstream").is_some() && destination.is_none());
         let (protocol, otherwise) = if tcp {
-            (Protocol::Tcp(tcp_settings(reader, target)), None)
+            (Protocol::Tcp(tcp_settings(reader, destination)), None)
         } else {
             let place = reader.value_place("upstream");
-            (Protocol::Http(http_settings(reader)), target.map(|target| (target, place)))
+            (Protocol::Http(http_settings(reader)), destination.map(|destination| (destination, place)))
         };
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let settings = ListenerSettings { name, address, connections_max: count(reader, "connections_max"), protocol };
@@ -139,8 +139,8 @@ fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {
     }
 }
 
-fn tcp_settings(reader: &Reader<'_, '_>, target: Option<Target>) -> TcpSettings {
-    let upstream = target.unwrap_or(Target::One(UpstreamIndex(0)));
+fn tcp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> TcpSettings {
+    let upstream = destination.unwrap_or(Destination::One(UpstreamIndex(0)));
     TcpSettings { upstream, idle_timeout: reader.duration("idle_timeout") }
 }
 

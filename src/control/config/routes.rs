@@ -10,7 +10,7 @@ use super::routers::{Rule, RulePath};
 use super::settings::RouteSettings;
 use super::upstreams::Upstreams;
 use super::values::{self, shown};
-use crate::snapshot::{Protocol, Target};
+use crate::snapshot::{Destination, Protocol};
 use crate::upstream::UpstreamIndex;
 use std::collections::HashMap;
 use toml::de::DeTable;
@@ -64,13 +64,13 @@ impl Routes {
         let hosts = unique(reader, "host", reader.words("host", values::route_host));
         let methods = unique(reader, "method", reader.words("method", values::method));
         let path = read_path(reader);
-        let target = if reader.required("upstream") { upstreams.target(reader, "upstream") } else { None };
+        let destination = if reader.required("upstream") { upstreams.destination(reader, "upstream") } else { None };
         let rule = Rule { route: index, place: reader.place.clone(), hosts, path, methods };
         let name = self.name(reader, &rule, chosen.as_deref(), index);
         let (head, body) = (reader.duration("timeout"), reader.duration("response_body_idle_timeout"));
         self.settings.push(RouteSettings {
             name,
-            target: target.unwrap_or(Target::One(UpstreamIndex(0))),
+            destination: destination.unwrap_or(Destination::One(UpstreamIndex(0))),
             response_head_timeout: head,
             response_body_idle_timeout: body,
         });
@@ -103,7 +103,7 @@ impl Routes {
     fn add_listeners_own(&mut self, listeners: &mut Listeners, mistakes: &Mistakes) {
         let none = DeTable::new();
         for draft in &mut listeners.drafts {
-            let Some((target, place)) = draft.otherwise.take() else {
+            let Some((destination, place)) = draft.otherwise.take() else {
                 continue;
             };
             let defaults = Reader::new(&keys::ROUTE, place.file, place.clone(), &none, mistakes);
@@ -113,7 +113,7 @@ impl Routes {
             let taken = self.names.take(&name, index, &place).is_err();
             self.settings.push(RouteSettings {
                 name: if taken { format!("{name} #{}", index + 1) } else { name },
-                target,
+                destination,
                 response_head_timeout: defaults.duration("timeout"),
                 response_body_idle_timeout: defaults.duration("response_body_idle_timeout"),
             });

@@ -2,8 +2,8 @@
 //! range. Values only; `check` makes them, `compile` turns them into a snapshot.
 
 use crate::balancer::Balance;
-use crate::snapshot::{Protocol, Target};
-use crate::telemetry::access_log::Destination;
+use crate::snapshot::{Destination, Protocol};
+use crate::telemetry::access_log;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct ProcessSettings {
     /// Where the admin listener listens; `None` is nowhere.
     pub admin: Option<SocketAddr>,
     /// Where the access log goes; `None` is no access log. Paths are already relative to the file that names them.
-    pub access_log: Option<Destination>,
+    pub access_log: Option<access_log::Destination>,
 }
 
 /// How workers talk to the kernel.
@@ -57,7 +57,7 @@ pub struct ListenerSettings {
 pub struct RouteSettings {
     /// As configured, or what it matches; unique.
     pub name: String,
-    pub target: Target,
+    pub destination: Destination,
     /// See [`crate::snapshot::Route::response_head_timeout`].
     pub response_head_timeout: Duration,
     /// See [`crate::snapshot::Route::response_body_idle_timeout`].

@@ -7,7 +7,7 @@ use super::report::{Mistake, Mistakes, Place};
 use super::settings::UpstreamSettings;
 use super::values::{self, EndpointAddress, shown};
 use crate::balancer::Balance;
-use crate::snapshot::Target;
+use crate::snapshot::Destination;
 use crate::upstream::UpstreamIndex;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -78,16 +78,16 @@ impl<'d> Upstreams<'d> {
     }
 
     /// What the value of an `upstream` key refers to: a name, or a table of names and weights.
-    pub fn target(&self, reader: &Reader<'_, '_>, key: &str) -> Option<Target> {
+    pub fn destination(&self, reader: &Reader<'_, '_>, key: &str) -> Option<Destination> {
         let value = reader.raw(key)?;
         match value.get_ref() {
-            DeValue::String(name) => self.index(name, reader.place_of(value)).map(Target::One),
+            DeValue::String(name) => self.index(name, reader.place_of(value)).map(Destination::One),
             DeValue::Table(_) => self.split(reader, key, value),
             _ => reader.wrong_type(value, "the name of an upstream, or a table of names and weights", Some(key)),
         }
     }
 
-    fn split(&self, reader: &Reader<'_, '_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Target> {
+    fn split(&self, reader: &Reader<'_, '_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Destination> {
         let entries = reader.named(key, "a table of upstreams and weights");
         if entries.len() > SPLIT_PARTS_MAX {
             reader.too_many(value, key, entries.len(), SPLIT_PARTS_MAX);
@@ -111,7 +111,7 @@ impl<'d> Upstreams<'d> {
             );
             return None;
         }
-        Some(Target::Split { parts, total })
+        Some(Destination::Split { parts, total })
     }
 
     fn index(&self, name: &str, place: Place) -> Option<UpstreamIndex> {

@@ -2,7 +2,7 @@
 //! otherwise, and how many connections were kept. Pure; the supervisor logs it and the admin listener answers with it.
 
 use super::drain::open_connections;
-use crate::snapshot::{HttpSettings, Listener, Protocol, Route, Snapshot, Target, Upstream};
+use crate::snapshot::{Destination, HttpSettings, Listener, Protocol, Route, Snapshot, Upstream};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -168,17 +168,17 @@ fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapsho
 fn same_route((old_in, old): (&Snapshot, &Route), (new_in, new): (&Snapshot, &Route)) -> bool {
     old.response_head_timeout == new.response_head_timeout
         && old.response_body_idle_timeout == new.response_body_idle_timeout
-        && weights(old_in, &old.target) == weights(new_in, &new.target)
+        && weights(old_in, &old.destination) == weights(new_in, &new.destination)
 }
 
-/// Where a target sends to, by name: indices mean nothing from one snapshot to the next.
-fn weights<'s>(snapshot: &'s Snapshot, target: &Target) -> Vec<(&'s str, u32)> {
+/// Where a destination sends to, by name: indices mean nothing from one snapshot to the next.
+fn weights<'s>(snapshot: &'s Snapshot, destination: &Destination) -> Vec<(&'s str, u32)> {
     let name = |index: u32| {
         let upstream = snapshot.upstreams.get(index as usize);
         upstream.map_or("", |upstream| upstream.identity.name.as_str())
     };
-    match target {
-        Target::One(index) => vec![(name(index.0), 1)],
-        Target::Split { parts, .. } => parts.iter().map(|(weight, index)| (name(index.0), *weight)).collect(),
+    match destination {
+        Destination::One(index) => vec![(name(index.0), 1)],
+        Destination::Split { parts, .. } => parts.iter().map(|(weight, index)| (name(index.0), *weight)).collect(),
     }
 }
