@@ -17,6 +17,9 @@ const DOWNLOADS: usize = 100;
 const RELAYED: usize = 500;
 const RELOADS: usize = 200;
 
+/// Open files of the test itself.
+const FILES: u64 = 8_192;
+
 /// Each connection thinks between two exchanges, as people do, so that the crowd and not its noise is the load.
 const THINK: Duration = Duration::from_millis(500);
 /// A download gets a part at each of these.
@@ -44,6 +47,9 @@ impl Crowd {
 }
 
 fn two_thousand_connections_through_two_hundred_reloads(engine: Engine) {
+    // Both ends of the crowd, and the origins' ends of what the gateway opens for it.
+    let limit = ringgate::engine::raise_fd_limit(FILES).expect("the limit can be read");
+    assert!(limit >= FILES, "this process may open {limit} files; the scenario needs {FILES} (ulimit -Hn)");
     let runtime = Driven::start();
     let crowd = Arc::new(Crowd::default());
     let origins: Vec<SocketAddr> = (0..4).map(|_| runtime.handle.block_on(serve(crowd.clone()))).collect();
