@@ -1,5 +1,5 @@
 //! What every driver does, and which one does it. The semantics are written here once; `uring`, `epoll` and `sim`
-//! obey them, and the conformance suite (`tests/conformance`) holds them to it.
+//! obey them, and the conformance suite (`engine/tests`) holds them to it.
 //!
 //! An enum and not a trait object: the branch is predicted, and a driver's calls inline.
 
