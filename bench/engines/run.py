@@ -78,12 +78,12 @@ def main() -> int:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     runtimes = options.runtimes.split(",")
-    samples, table, invalid = {}, {}, 0
+    samples, rows, invalid = {}, {}, 0
     with tempfile.TemporaryDirectory(prefix="ringgate-bench-") as folder:
         directory = pathlib.Path(folder)
         for name in options.cases.split(","):
             if name == IDLE:
-                table["idle echo connection, KiB"] = {one: idle_kib(one, directory, options) for one in runtimes}
+                rows["idle echo connection, KiB"] = {one: [(0, idle_kib(one, directory, options))] for one in runtimes}
                 continue
             case = CASES[name]
             for turn in range(options.rounds):
@@ -94,13 +94,13 @@ def main() -> int:
                     print(f"  {runtime:16} {taken.cpu_us:.2f} µs CPU  {taken.per_second:.0f}/s  "
                           f"{'DOES NOT COUNT: ' + taken.error if taken.error else ''}", flush=True)
                     if not taken.error:
-                        samples.setdefault(name, {}).setdefault(runtime, []).append(dataclasses.asdict(taken))
-            table[case.title] = {runtime: report.median([one["cpu_us"] for one in taken])
-                                 for runtime, taken in samples.get(name, {}).items()}
-    text = report.markdown(table, runtimes)
+                        samples.setdefault(name, {}).setdefault(runtime, []).append({"round": turn, **dataclasses.asdict(taken)})
+            rows[case.title] = {runtime: [(one["round"], one["cpu_us"]) for one in taken]
+                                for runtime, taken in samples.get(name, {}).items()}
+    text = report.markdown(rows, runtimes)
     (options.out / "engines.md").write_text(text)
-    (options.out / "engines.json").write_text(json.dumps({"samples": samples, "table": table}, indent=1))
-    (options.out / "engines.svg").write_text(report.svg(table, runtimes, "CPU and memory of one core; shorter is better"))
+    (options.out / "engines.json").write_text(json.dumps({"samples": samples, "rows": rows}, indent=1))
+    (options.out / "engines.svg").write_text(report.svg(report.medians(rows), runtimes, "CPU and memory of one core; shorter is better"))
     print(f"\n{text}\nwritten to {options.out}/engines.md, engines.json, engines.svg")
     return 1 if invalid else 0
 

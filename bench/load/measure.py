@@ -107,13 +107,15 @@ def run_ringgate(running: Running, case: Case, seconds: float) -> dict:
             "p50": latency["p50"], "p99": latency["p99"], "p999": latency["p99.9"]}
 
 
+# Enough to open every connection on both sides.
+WARM_UP_SECONDS = 0.4
 LOADS = {"ringgate": run_ringgate, "wrk": run_wrk}
 
 
 def sample(running: Running, case: Case, seconds: float, load: str = "ringgate") -> Sample:
     """One measured run after a short warm-up that fills the gateway's pool of origin connections."""
     run = LOADS[load]
-    run(running, case, 1)
+    run(running, case, WARM_UP_SECONDS)
     before = cpu_ns(running)
     result = run(running, case, seconds)
     spent_us = (cpu_ns(running) - before) / 1000

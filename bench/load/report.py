@@ -10,26 +10,41 @@ def median(values):
     return statistics.median(values) if values else float("nan")
 
 
-def ratio(figures: dict, ours: str = "ringgate-uring"):
-    """`ours` divided by the best (lowest) rival, with that rival's name; None where either is missing."""
-    rivals = {name: value for name, value in figures.items() if not name.startswith(OURS)}
-    if ours not in figures or not rivals:
+def paired(ours: list, theirs: list):
+    """The median of `ours` ÷ `theirs` over the rounds that both have: [(round, figure), ...] each. A machine that is slow
+    for a while is slow for neighbours in one round, so this holds still where the medians themselves do not."""
+    other = dict(theirs)
+    ratios = [figure / other[turn] for turn, figure in ours if other.get(turn)]
+    return statistics.median(ratios) if ratios else None
+
+
+def against_rivals(rounds: dict, ours: str = OURS + "-uring"):
+    """`ours` ÷ the best rival with that rival's name; None where either is missing. {gateway: [(round, figure), ...]}"""
+    rivals = {name: paired(rounds.get(ours, []), taken) for name, taken in rounds.items() if not name.startswith(OURS)}
+    rivals = {name: value for name, value in rivals.items() if value is not None}
+    if not rivals:
         return None
-    best = min(rivals, key=rivals.get)
-    return figures[ours] / rivals[best], best
+    best = max(rivals, key=rivals.get)
+    return rivals[best], best
 
 
-def markdown(table: dict, names: list) -> str:
-    """`table` is {row title: {gateway: figure}}; a lower figure is better in every row."""
+def medians(rows: dict) -> dict:
+    """{row title: {gateway: median}} of {row title: {gateway: [(round, figure), ...]}}"""
+    return {title: {name: median([figure for _, figure in taken]) for name, taken in gateways.items()}
+            for title, gateways in rows.items()}
+
+
+def markdown(rows: dict, names: list) -> str:
+    """`rows` is {row title: {gateway: [(round, figure), ...]}}; a lower figure is better in every row."""
     lines = ["| case | " + " | ".join(names) + " | ours ÷ best rival | uring ÷ epoll |",
              "|---|" + "---|" * (len(names) + 2)]
-    for title, figures in table.items():
-        cells = [f"{figures[name]:.2f}" if name in figures else "–" for name in names]
-        against = ratio(figures)
-        engines = ("ringgate-uring" in figures and "ringgate-epoll" in figures
-                   and f"{figures['ringgate-uring'] / figures['ringgate-epoll']:.2f}")
+    table = medians(rows)
+    for title, rounds in rows.items():
+        cells = [f"{table[title][name]:.2f}" if name in rounds else "–" for name in names]
+        against = against_rivals(rounds)
+        engines = paired(rounds.get(OURS + "-uring", []), rounds.get(OURS + "-epoll", []))
         cells.append(f"{against[0]:.2f} ({against[1]})" if against else "–")
-        cells.append(engines or "–")
+        cells.append(f"{engines:.2f}" if engines else "–")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

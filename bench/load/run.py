@@ -35,8 +35,8 @@ def arguments():
     parser.add_argument("--gateways", default=",".join(GATEWAYS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--cases", default="http-128,http-64k,idle",
                         help=f"comma-separated, of {', '.join(CASES)}, {IDLE} (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are over these (default: 3)")
-    parser.add_argument("--seconds", type=float, default=4, help="length of one measured run (default: 4)")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds; medians are over these (default: 5)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of one measured run (default: 2)")
     parser.add_argument("--idle-connections", type=int, default=10_000, help="connections of the idle case (default: 10000)")
     parser.add_argument("--load", choices=measure.LOADS, default="ringgate", help="load generator (default: %(default)s)")
     parser.add_argument("--origin", choices=("light", "nginx"), default="light",
@@ -45,14 +45,14 @@ def arguments():
     return parser.parse_args()
 
 
-def one_run(name, case_name, origin, directory, options, results):
+def one_run(name, case_name, turn, origin, directory, options, results):
     """Starts one gateway, measures one case on it, stops it; an invalid run is reported and left out."""
     running = start_gateway(GATEWAYS[name], origin.http, directory)
     results.setdefault(STARTUP, {}).setdefault(name, []).append(running.started_ms)
     try:
         if case_name == IDLE:
             figures = measure.idle_memory(running, options.idle_connections, settle_seconds=4)
-            results.setdefault("idle", {}).setdefault(name, []).append(figures)
+            results.setdefault(IDLE, {}).setdefault(name, []).append({"round": turn, **figures})
             print(f"  {name:16} {figures['per_connection_kib']:.2f} KiB a connection, {figures['after_kib']} KiB in all, "
                   f"{figures['idle_cpu_us_per_second']:.0f} µs CPU a second", flush=True)
             return
@@ -61,26 +61,30 @@ def one_run(name, case_name, origin, directory, options, results):
             print(f"  {name:16} DOES NOT COUNT: {taken.error}", flush=True)
             results.setdefault("invalid", []).append({"gateway": name, "case": case_name, "error": taken.error})
             return
-        results.setdefault(case_name, {}).setdefault(name, []).append(dataclasses.asdict(taken))
+        results.setdefault(case_name, {}).setdefault(name, []).append({"round": turn, **dataclasses.asdict(taken)})
         print(f"  {name:16} {taken.cpu_us:.2f} µs CPU  {taken.per_second:.0f}/s  p50 {taken.p50_us:.0f} µs  "
               f"p99 {taken.p99_us:.0f} µs  p99.9 {taken.p999_us:.0f} µs", flush=True)
     finally:
         running.stop()
 
 
-def figures_of(results, options):
-    """{row title: {gateway: median}} for the table and the plot."""
-    table = {}
+def rows_of(results, options):
+    """{row title: {gateway: [(round, figure), ...]}} for the table and the plot."""
+    rows = {}
+
+    def add(title, gateway, figures):
+        rows.setdefault(title, {})[gateway] = figures
+
     for name, case in CASES.items():
         for gateway, samples in results.get(name, {}).items():
-            table.setdefault(case.title, {})[gateway] = report.median([one["cpu_us"] for one in samples])
-    for gateway, samples in results.get("idle", {}).items():
-        for title, key, scale in (("idle keep-alive connection, KiB", "per_connection_kib", 1),
-                                  (f"all memory with {options.idle_connections} idle connections, MiB", "after_kib", 1024)):
-            table.setdefault(title, {})[gateway] = report.median([one[key] for one in samples]) / scale
+            add(case.title, gateway, [(one["round"], one["cpu_us"]) for one in samples])
+    for gateway, samples in results.get(IDLE, {}).items():
+        add("idle keep-alive connection, KiB", gateway, [(one["round"], one["per_connection_kib"]) for one in samples])
+        add(f"all memory with {options.idle_connections} idle connections, MiB", gateway,
+            [(one["round"], one["after_kib"] / 1024) for one in samples])
     for gateway, starts in results.get(STARTUP, {}).items():
-        table.setdefault(STARTUP, {})[gateway] = report.median(starts)
-    return table
+        add(STARTUP, gateway, list(enumerate(starts)))
+    return rows
 
 
 def main() -> int:
@@ -101,14 +105,14 @@ def main() -> int:
                 for turn in range(1 if case == IDLE else options.rounds):
                     print(f"{case}, round {turn + 1}", flush=True)
                     for name in names:
-                        one_run(name, case, origin, directory, options, results)
+                        one_run(name, case, turn, origin, directory, options, results)
             finally:
                 origin.stop()
-    table = figures_of(results, options)
-    text = report.markdown(table, names)
+    rows = rows_of(results, options)
+    text = report.markdown(rows, names)
     (options.out / "load.md").write_text(text)
     (options.out / "load.json").write_text(json.dumps({"kernel": platform.release(), "results": results}, indent=1))
-    (options.out / "load.svg").write_text(report.svg(table, names, "CPU and memory of one gateway core; shorter is better"))
+    (options.out / "load.svg").write_text(report.svg(report.medians(rows), names, "CPU and memory of one gateway core; shorter is better"))
     print(f"\n{text}\nwritten to {options.out}/load.md, load.json, load.svg")
     return 1 if results.get("invalid") else 0
 
