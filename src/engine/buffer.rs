@@ -251,9 +251,20 @@ pub struct Outgoing {
     open: usize,
     pieces: Vec<Piece>,
     len: usize,
+    last: bool,
 }
 
 impl Outgoing {
+    /// Says that nothing follows these bytes but the end of the stream: the caller shuts down or closes it as soon as they
+    /// are sent. The kernel then keeps what is left of a segment for that moment, and bytes and end travel together.
+    pub fn end(&mut self) {
+        self.last = true;
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.last
+    }
+
     /// Where to append bytes. Nothing may be removed from it.
     pub fn text(&mut self) -> &mut Vec<u8> {
         &mut self.written
@@ -292,6 +303,7 @@ impl Outgoing {
         self.pieces.clear();
         self.open = 0;
         self.len = 0;
+        self.last = false;
     }
 
     fn close_text(&mut self) {

@@ -16,10 +16,11 @@ use super::reader::{MessageReader, ReadError};
 use super::sides::{Sink, Source, Stage};
 use super::writer::MessageWriter;
 use crate::base::Instant;
+use crate::connection::connect::UpstreamConnection;
 use crate::connection::exchange::{self, BodySink as _, Outcome, Record, RequestId, ResponseSink as _, Scene};
 use crate::connection::relay::relay;
 use crate::connection::{Client, Context};
-use crate::engine::{Engine, Outgoing, Stream};
+use crate::engine::{Chunk, Engine, Outgoing, Stream};
 use crate::health::Failure;
 use crate::protocol::http::{RequestHead, ResponseHead, Version};
 use crate::protocol::http1::{ErrorResponse, HeadError, HeadLimits, parse_request, write_error};
@@ -194,6 +195,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     let head = pin!(read_head(context, stream, settings, started, reader, request)).await;
     client.requests += 1;
     record.head_received = context.engine.now();
+    let understood = head.is_ok();
     let mut sink =
         Sink { engine: &context.engine, stream, writer, timeout: settings.send_timeout, stage: Stage::Before };
     let outcome = match head {
@@ -220,12 +222,8 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     record.bytes_sent = sink.writer.sent();
     let outcome = match outcome {
         Outcome::Tunnel(connection) => {
-            let ends = ((stream, reader.take_pending()), (&connection.stream, pair.reader.take_pending()));
-            let relayed = Box::pin(relay(context, ends.0, ends.1, settings.tunnel_idle_timeout)).await;
-            record.bytes_received += relayed.from_client;
-            record.bytes_sent += relayed.from_endpoint;
-            record.failure = relayed.failure;
-            Outcome::Abort
+            let pending = (reader.take_pending(), pair.reader.take_pending());
+            Box::pin(tunnel(context, settings, stream, &connection, pending, &mut record)).await
         }
         outcome => outcome,
     };
@@ -233,12 +231,34 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     match outcome {
         Outcome::Keep => Next::Request,
         Outcome::Close => {
-            drop(buffers.reader.take_pending());
-            Box::pin(linger(context, stream)).await;
+            // RFC 9112 section 9.6: a client that asks for the close sends nothing after that request, so that nothing can
+            // come that would turn the close into a reset.
+            let client_done = understood && !request.keep_alive && reader.is_done() && !reader.has_pending();
+            if !client_done || stream.is_readable() {
+                drop(reader.take_pending());
+                Box::pin(linger(context, stream)).await;
+            }
             Next::Close
         }
         Outcome::Abort | Outcome::Tunnel(_) => Next::Close,
     }
+}
+
+/// Relays what both sides say after an upgrade; the chunks are what they have said already.
+async fn tunnel(
+    context: &Context,
+    settings: &HttpSettings,
+    stream: &Stream,
+    connection: &UpstreamConnection,
+    pending: (Chunk, Chunk),
+    record: &mut Record,
+) -> Outcome {
+    let ends = ((stream, pending.0), (&connection.stream, pending.1));
+    let relayed = relay(context, ends.0, ends.1, settings.tunnel_idle_timeout).await;
+    record.bytes_received += relayed.from_client;
+    record.bytes_sent += relayed.from_endpoint;
+    record.failure = relayed.failure;
+    Outcome::Abort
 }
 
 /// Waits for the first bytes of a request.

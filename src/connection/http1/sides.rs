@@ -168,6 +168,9 @@ impl ResponseSink for Sink<'_> {
         self.stage = Stage::Written;
         write_response(self.writer.text(), head, options);
         self.writer.expect(options.body);
+        if !options.keep_alive {
+            self.writer.close_after();
+        }
     }
 
     fn interim(&mut self, head: &ResponseHead, options: &ResponseOptions<'_>) {
@@ -180,6 +183,10 @@ impl ResponseSink for Sink<'_> {
         self.writer.discard();
         self.writer.expect(BodyLength::Empty);
         write_error(self.writer.text(), error);
+        if !error.keep_alive {
+            self.writer.close_after();
+        }
+        self.writer.end(None);
     }
 
     fn has_begun(&self) -> bool {

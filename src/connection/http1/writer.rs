@@ -9,6 +9,8 @@ use std::io;
 pub(in crate::connection) struct MessageWriter {
     outgoing: Outgoing,
     chunked: bool,
+    /// The stream ends with the present message.
+    closing: bool,
     /// Bytes handed to the kernel, of the present message.
     sent: u64,
 }
@@ -18,6 +20,7 @@ impl MessageWriter {
     pub(super) fn next_message(&mut self) {
         self.outgoing.clear();
         self.chunked = false;
+        self.closing = false;
         self.sent = 0;
     }
 
@@ -36,6 +39,12 @@ impl MessageWriter {
         self.chunked = length == BodyLength::Chunked;
     }
 
+    /// Says that the stream is shut down or closed when the message has been sent, so that its last bytes and the end
+    /// travel together.
+    pub(super) fn close_after(&mut self) {
+        self.closing = true;
+    }
+
     pub(super) fn write(&mut self, piece: Chunk) {
         if !self.chunked {
             return self.outgoing.chunk(piece);
@@ -48,6 +57,9 @@ impl MessageWriter {
     pub(super) fn end(&mut self, trailers: Option<&Headers>) {
         if self.chunked {
             write_last_chunk(self.outgoing.text(), trailers);
+        }
+        if self.closing {
+            self.outgoing.end();
         }
     }
 

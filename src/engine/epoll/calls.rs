@@ -62,7 +62,7 @@ pub(super) fn has_input(fd: RawFd) -> bool {
 pub(super) fn send(fd: RawFd, outgoing: &mut Outgoing, vectors: &mut Vec<libc::iovec>) -> io::Result<bool> {
     loop {
         let offered = fill(vectors, outgoing);
-        match send_vectors(fd, vectors) {
+        match send_vectors(fd, vectors, outgoing.is_last()) {
             Ok(taken) if taken == outgoing.len() => {
                 outgoing.clear();
                 return Ok(true);
@@ -91,18 +91,18 @@ fn fill(vectors: &mut Vec<libc::iovec>, outgoing: &mut Outgoing) -> usize {
 }
 
 /// `vectors` have just been filled from bytes that are still borrowed by the caller.
-fn send_vectors(fd: RawFd, vectors: &mut [libc::iovec]) -> io::Result<usize> {
-    const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+fn send_vectors(fd: RawFd, vectors: &mut [libc::iovec], last: bool) -> io::Result<usize> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | if last { libc::MSG_MORE } else { 0 };
     if let [only] = vectors {
         // SAFETY: the vector names bytes that live for the call.
-        return checked(unsafe { libc::send(fd, only.iov_base, only.iov_len, FLAGS) });
+        return checked(unsafe { libc::send(fd, only.iov_base, only.iov_len, flags) });
     }
     // SAFETY: an all-zero msghdr is valid: null pointers with zero lengths.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = vectors.as_mut_ptr();
     message.msg_iovlen = vectors.len();
     // SAFETY: message and vectors live for the call and name bytes that do; the kernel only reads them.
-    checked(unsafe { libc::sendmsg(fd, &raw const message, FLAGS) })
+    checked(unsafe { libc::sendmsg(fd, &raw const message, flags) })
 }
 
 /// The next connection in the listener's queue, non-blocking and CLOEXEC, and its client's address.

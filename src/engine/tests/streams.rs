@@ -14,6 +14,7 @@ conformance!(
     sending_to_a_closed_side_fails,
     a_refused_connect_fails,
     what_was_sent_before_the_close_arrives,
+    last_bytes_arrive_with_the_end,
     bulk_and_small_receives_alternate,
     ipv6,
     what_the_other_side_takes_is_acknowledged,
@@ -157,6 +158,25 @@ async fn what_was_sent_before_the_close_arrives(engine: Engine) {
     send(&client, &bytes).await.unwrap();
     drop(client);
     assert!(receive_to_end(&server).await == bytes);
+}
+
+async fn last_bytes_arrive_with_the_end(engine: Engine) {
+    for (round, length) in [1, 100, 40_000, 3_000_000].into_iter().cycle().take(8).enumerate() {
+        let (client, server) = pair(&engine).await;
+        let bytes = pattern(length);
+        let mut outgoing = Outgoing::default();
+        outgoing.text().extend_from_slice(&bytes);
+        outgoing.end();
+        let sending = async {
+            client.send(&mut outgoing).await.unwrap();
+            match round / 4 {
+                0 => client.shutdown(),
+                _ => drop(client),
+            }
+        };
+        let (received, ()) = join(receive_to_end(&server), sending).await;
+        assert!(received == bytes, "{length} bytes");
+    }
 }
 
 async fn bulk_and_small_receives_alternate(engine: Engine) {

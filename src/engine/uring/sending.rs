@@ -37,7 +37,9 @@ impl Uring {
     pub(super) fn submit_send(&mut self, index: u32) {
         let slot = &mut self.streams[index as usize];
         let Some(send) = slot.send.as_deref_mut() else { return };
-        let flags = libc::MSG_NOSIGNAL | if send.stalled { libc::MSG_WAITALL } else { libc::MSG_DONTWAIT };
+        let flags = libc::MSG_NOSIGNAL
+            | if send.stalled { libc::MSG_WAITALL } else { libc::MSG_DONTWAIT }
+            | if send.outgoing.is_last() { libc::MSG_MORE } else { 0 };
         send.fill_vectors();
         let fd = Fd(slot.fd);
         let entry = match send.vectors.as_slice() {
