@@ -26,7 +26,11 @@ pub async fn serve(stream: Stream, client: Client) {
             attempts.connected = Some(context.engine.now() - client.accepted);
             run(&context, settings, stream, connection).await
         }
-        Err(failure) => Relayed { failure: Some(failure), ..Relayed::default() },
+        Err(failure) => {
+            // An orderly end would look like an empty answer.
+            stream.reset();
+            Relayed { failure: Some(failure), ..Relayed::default() }
+        }
     };
     let stats = client.stats();
     stats.bytes_received.add(relayed.from_client);

@@ -10,6 +10,7 @@ use harness::{Client, Engine, Gate, Nginx, Origin, Response, on_each_engine};
 
 mod corpus;
 mod crowd;
+mod cut;
 mod errors;
 mod forwarding;
 mod framing;

@@ -46,8 +46,10 @@ pub(super) enum Outcome {
     Keep,
     /// It is closed; what the client still sends is taken for a while, so that it can read the response.
     Close,
-    /// It is closed at once: the response was cut short, and the client must see that.
+    /// It is closed at once: the response was cut short, and the client sees that by its framing.
     Abort,
+    /// It is reset: an orderly end would look like the end of what was cut short.
+    Reset,
     /// Both sides speak another protocol from here on.
     Tunnel(UpstreamConnection),
 }
@@ -70,6 +72,9 @@ pub(super) async fn run(
     };
     record.failure = Some(failure);
     let verdict = failure.verdict();
+    if sink.has_begun() && response.body.for_downstream(scene.request.version) == BodyLength::UntilClose {
+        return Outcome::Reset;
+    }
     if sink.has_begun() || verdict.status == 0 {
         return Outcome::Abort;
     }

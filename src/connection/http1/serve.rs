@@ -157,6 +157,7 @@ enum Next {
     Request,
     Park,
     Close,
+    Reset,
 }
 
 async fn serve(stream: Stream, mut client: Client) {
@@ -169,8 +170,10 @@ async fn serve(stream: Stream, mut client: Client) {
         }
     };
     context.spare.put(buffers);
-    if matches!(next, Next::Park) && !client.listener.is_draining(&context) {
-        park(&context, stream, client);
+    match next {
+        Next::Park if !client.listener.is_draining(&context) => park(&context, stream, client),
+        Next::Reset => stream.reset(),
+        _ => {}
     }
 }
 
@@ -223,7 +226,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     let outcome = match outcome {
         Outcome::Tunnel(connection) => {
             let pending = (reader.take_pending(), pair.reader.take_pending());
-            Box::pin(tunnel(context, settings, stream, &connection, pending, &mut record)).await
+            Box::pin(tunnel(context, settings, stream, connection, pending, &mut record)).await
         }
         outcome => outcome,
     };
@@ -240,6 +243,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
             }
             Next::Close
         }
+        Outcome::Reset => Next::Reset,
         Outcome::Abort | Outcome::Tunnel(_) => Next::Close,
     }
 }
@@ -249,7 +253,7 @@ async fn tunnel(
     context: &Context,
     settings: &HttpSettings,
     stream: &Stream,
-    connection: &UpstreamConnection,
+    connection: UpstreamConnection,
     pending: (Chunk, Chunk),
     record: &mut Record,
 ) -> Outcome {
@@ -258,7 +262,15 @@ async fn tunnel(
     record.bytes_received += relayed.from_client;
     record.bytes_sent += relayed.from_endpoint;
     record.failure = relayed.failure;
-    Outcome::Abort
+    match relayed.failure {
+        // The other side must not take what it got for all there is.
+        Some(Failure::ClientClosed) => {
+            connection.reset();
+            Outcome::Abort
+        }
+        Some(_) => Outcome::Reset,
+        None => Outcome::Abort,
+    }
 }
 
 /// Waits for the first bytes of a request.

@@ -106,6 +106,13 @@ impl Client {
         }
     }
 
+    /// An end by a reset.
+    #[track_caller]
+    pub fn expect_reset(&mut self) {
+        let ended = self.stream.read_to_end(&mut Vec::new());
+        assert_eq!(ended.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    }
+
     pub fn shutdown_write(&mut self) -> &mut Client {
         self.stream.get_mut().shutdown(Shutdown::Write).expect("an open socket");
         self

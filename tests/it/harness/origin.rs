@@ -171,6 +171,11 @@ impl Connection {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
+    /// Takes as many bytes, or what there is of them.
+    pub fn read_exact(&mut self, length: usize) {
+        let _ = self.stream.read_exact(&mut vec![0; length]);
+    }
+
     /// Everything up to the end; `None` where the end is a reset.
     pub fn read_to_end(&mut self) -> Option<Vec<u8>> {
         let mut found = Vec::new();
