@@ -1,38 +1,42 @@
-//! Simulated clients: what they ask, and what they must get.
+//! Simulated clients: they ask on connections that they keep, several requests at a time, and lose patience now and then.
 
-use crate::wire::{Wire, chunked, pattern};
-use crate::world::{HTTP, Ledger, TCP};
-use ringgate::engine::{Engine, join};
+use crate::ledger::Ledger;
+use crate::requests::Request;
+use crate::streams::{self, Played};
+use crate::wire::{Wire, beside};
+use crate::world::Place;
+use ringgate::engine::{Engine, Event};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What was asked.
-struct Asked {
-    id: u64,
-    len: usize,
-    posted: bool,
+/// Requests that are sent without waiting for answers.
+const AT_ONCE_MAX: u64 = 8;
+
+/// What becomes of a connection after some requests.
+enum Next {
+    Again,
+    Close,
+    Reset,
 }
 
 /// Asks `total` requests, on one connection for as long as it holds.
-pub async fn http(engine: Engine, ledger: Rc<Ledger>, total: usize) {
+pub async fn http(engine: Engine, ledger: Rc<Ledger>, place: Place, total: usize) {
     let mut left = total;
     while left > 0 {
-        let connected = engine.connect(HTTP.parse().expect("an address")).await;
-        let Ok(stream) = connected else {
-            assert!(ledger.lossy, "cannot connect");
+        let Some(wire) = connect(&engine, &ledger, place).await else {
             left -= 1;
             continue;
         };
-        let mut wire = Wire::new(stream);
         while left > 0 {
-            let batch = 1 + (engine.random() % 3).min(left as u64 - 1) as usize;
+            let at_once = 1 + engine.random() % if engine.random().is_multiple_of(6) { AT_ONCE_MAX } else { 3 };
+            let batch = at_once.min(left as u64) as usize;
             left -= batch;
-            match ask(&engine, &ledger, &mut wire, batch).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    assert!(ledger.lossy, "a connection broke: {error}");
+            match ask(&engine, &ledger, place, &wire, batch).await {
+                Next::Again => {}
+                Next::Close => break,
+                Next::Reset => {
+                    wire.stream.reset();
                     break;
                 }
             }
@@ -43,121 +47,124 @@ pub async fn http(engine: Engine, ledger: Rc<Ledger>, total: usize) {
     }
 }
 
-/// Asks `batch` requests at once and takes the answers. False if the connection is not to be used again.
-async fn ask(engine: &Engine, ledger: &Ledger, wire: &mut Wire, batch: usize) -> io::Result<bool> {
-    let asked: Vec<Asked> = (0..batch)
-        .map(|_| Asked {
-            id: ledger.next_id(),
-            len: (engine.random() % [100, 3_000, 60_000][(engine.random() % 3) as usize]) as usize,
-            // Only a request that comes alone has a body: what follows one that fails is not answered.
-            posted: batch == 1 && engine.random().is_multiple_of(3),
-        })
-        .collect();
-    let bytes: Vec<u8> = asked.iter().flat_map(|asked| question(engine, asked)).collect();
-    if engine.random().is_multiple_of(30) {
-        // A client that loses patience.
-        let until = engine.now() + Duration::from_micros(engine.random() % 5_000);
-        let _ = engine.timeout(until, wire.send(&bytes)).await;
-        return Ok(false);
-    }
-    wire.send(&bytes).await?;
-    for (at, asked) in asked.iter().enumerate() {
-        let Some(head) = wire.head().await? else {
-            assert!(ledger.lossy, "request {} was not answered", asked.id);
-            return Ok(false);
-        };
-        let body = wire.body(&head).await?;
-        check(ledger, asked, &head.first.1, head.id, &body);
-        if head.close {
-            assert!(ledger.lossy || at + 1 == batch, "a request was left without an answer");
-            return Ok(false);
+async fn connect(engine: &Engine, ledger: &Ledger, place: Place) -> Option<Wire> {
+    match engine.connect(place.address.parse().expect("an address")).await {
+        Ok(stream) => Some(Wire::new(stream)),
+        Err(error) => {
+            assert!(ledger.lossy || place.comes_and_goes, "cannot connect: {error}");
+            engine.sleep(Duration::from_millis(engine.random() % 100)).await;
+            None
         }
     }
-    assert!(wire.is_empty(), "more came than was asked for");
-    Ok(true)
 }
 
-fn question(engine: &Engine, asked: &Asked) -> Vec<u8> {
-    let Asked { id, len, .. } = asked;
-    if !asked.posted {
-        return format!("GET /{id}/{len} HTTP/1.1\r\nHost: sim\r\n\r\n").into_bytes();
+/// Asks `batch` requests at once and takes the answers.
+async fn ask(engine: &Engine, ledger: &Ledger, place: Place, wire: &Wire, batch: usize) -> Next {
+    let requests: Vec<Request> = (1..=batch).map(|at| Request::any(engine, ledger, at == batch)).collect();
+    let exchange = exchange(engine, ledger, place, wire, &requests);
+    if !engine.random().is_multiple_of(25) {
+        return exchange.await;
     }
-    let body = pattern(*id, *len);
-    let (framing, body) = match engine.random() % 2 {
-        0 => (format!("Content-Length: {len}"), body),
-        _ => ("Transfer-Encoding: chunked".to_owned(), chunked(&body, 1 + (engine.random() % 9_000) as usize)),
-    };
-    let head = format!("POST /{id}/{len} HTTP/1.1\r\nHost: sim\r\n{framing}\r\n\r\n");
-    [head.into_bytes(), body].concat()
-}
-
-fn check(ledger: &Ledger, asked: &Asked, status: &str, id: Option<u64>, body: &[u8]) {
-    if status == "200" {
-        assert_eq!(id, Some(asked.id), "the answer to another request");
-        assert!(body == pattern(asked.id, asked.len), "the body of answer {} is wrong", asked.id);
-        return ledger.answered(asked.id);
+    // A client that loses patience, or is killed.
+    let until = engine.now() + Duration::from_micros(engine.random() % 20_000);
+    if let Ok(next) = engine.timeout(until, exchange).await {
+        return next;
     }
-    // A request with a body is not sent twice, so an endpoint that closes under it costs it.
-    let excused = ledger.lossy || (asked.posted && ledger.origins_close);
-    assert!(excused && matches!(status, "502" | "503" | "504"), "request {} got {status}", asked.id);
-    ledger.refused();
-}
-
-/// Sends some bytes through the tcp listener and expects them back.
-pub async fn tcp(engine: Engine, ledger: Rc<Ledger>) {
-    let result = async {
-        let stream = engine.connect(TCP.parse().expect("an address")).await?;
-        there_and_back(&engine, &ledger, Wire::new(stream)).await
-    };
-    if let Err(error) = result.await {
-        assert!(ledger.lossy, "a tcp connection broke: {error}");
+    for request in &requests {
+        ledger.abandoned(request.id);
     }
+    if engine.random().is_multiple_of(2) { Next::Reset } else { Next::Close }
 }
 
-/// The same through a connection that has been upgraded.
-pub async fn tunnel(engine: Engine, ledger: Rc<Ledger>) {
-    let result = async {
-        let mut wire = Wire::new(engine.connect(HTTP.parse().expect("an address")).await?);
-        wire.send(b"GET /echo HTTP/1.1\r\nHost: sim\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await?;
-        match wire.head().await? {
-            Some(head) if head.first.1 == "101" => there_and_back(&engine, &ledger, wire).await,
-            head => {
-                assert!(ledger.lossy, "no tunnel but {head:?}");
-                Ok(())
-            }
-        }
-    };
-    if let Err(error) = result.await {
-        assert!(ledger.lossy, "a tunnel broke: {error}");
-    }
-}
-
-/// Sends in pieces while what comes back is received.
-async fn there_and_back(engine: &Engine, ledger: &Ledger, mut wire: Wire) -> io::Result<()> {
-    assert!(wire.take_pending().is_empty(), "an echo before there was a sound");
-    let bytes = pattern(engine.random(), (engine.random() % 200_000) as usize);
+async fn exchange(engine: &Engine, ledger: &Ledger, place: Place, wire: &Wire, requests: &[Request]) -> Next {
+    let go_on = Event::default();
+    let sent_all = std::cell::Cell::new(false);
+    let heads = requests.iter().flat_map(Request::head).collect::<Vec<_>>();
     let sending = async {
-        for piece in bytes.chunks(1 + (engine.random() % 50_000) as usize) {
-            wire.send(piece).await?;
+        let Some(last) = requests.last() else { return };
+        // What is not sent shows where answers are missing.
+        if wire.send(&heads).await.is_ok() {
+            sent_all.set(last.send_body(engine, wire, &go_on).await);
         }
-        wire.stream.shutdown();
-        io::Result::Ok(())
     };
-    let receiving = async {
-        let mut at = 0;
-        loop {
-            let chunk = wire.stream.receive().await?;
-            if chunk.is_empty() {
-                return io::Result::Ok(at);
+    let answers = async {
+        for (at, request) in requests.iter().enumerate() {
+            let last = at + 1 == requests.len();
+            match answer(ledger, wire, request, &go_on).await {
+                Ok(Some(false)) => {}
+                Ok(Some(true)) => {
+                    let expected = last || ledger.lossy || place.comes_and_goes;
+                    assert!(expected, "a request was left without an answer");
+                    return Next::Close;
+                }
+                Ok(None) => {
+                    assert!(ledger.lossy || place.comes_and_goes, "request {} was not answered", request.id);
+                    ledger.count(|counts| counts.unanswered += 1);
+                    return Next::Close;
+                }
+                Err(error) => {
+                    assert!(ledger.lossy, "the answer to {} broke off: {error}", request.id);
+                    ledger.count(|counts| counts.broken += 1);
+                    return Next::Close;
+                }
             }
-            assert!(bytes.get(at..at + chunk.len()) == Some(&chunk[..]), "relayed bytes differ at {at}");
-            at += chunk.len();
         }
+        assert!(wire.is_empty(), "more came than was asked for");
+        Next::Again
     };
-    let (sent, received) = join(sending, receiving).await;
-    sent?;
-    let received = received?;
-    assert!(ledger.lossy || received == bytes.len(), "{received} of {} bytes came back", bytes.len());
-    ledger.relayed();
-    Ok(())
+    let next = beside(answers, sending).await;
+    assert!(sent_all.get() || !matches!(next, Next::Again), "a connection goes on in the middle of a body");
+    next
+}
+
+/// Takes one answer: whether it ends the connection, or `None` if nothing came.
+async fn answer(ledger: &Ledger, wire: &Wire, request: &Request, go_on: &Event) -> io::Result<Option<bool>> {
+    let mut begun = false;
+    let head = loop {
+        let head = match wire.head().await {
+            Ok(Some(head)) => head,
+            Ok(None) if !begun => return Ok(None),
+            // Reset before the first byte.
+            Err(_) if !begun && wire.is_empty() => return Ok(None),
+            Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => return Err(error),
+        };
+        if !head.is_interim() {
+            break head;
+        }
+        begun = true;
+        go_on.notify();
+    };
+    let body = wire.body(request.framing(&head)).await?;
+    request.check(ledger, &head, &body);
+    Ok(Some(request.ends_connection(&head)))
+}
+
+/// A byte stream through a tcp listener.
+pub async fn tcp(engine: Engine, ledger: Rc<Ledger>, place: Place) {
+    let Some(wire) = connect(&engine, &ledger, place).await else { return };
+    note(&ledger, place, streams::client(&engine, &ledger, wire).await);
+}
+
+/// A byte stream through a connection that has been upgraded.
+pub async fn tunnel(engine: Engine, ledger: Rc<Ledger>, place: Place) {
+    let Some(wire) = connect(&engine, &ledger, place).await else { return };
+    let upgraded = async {
+        wire.send(b"GET /echo HTTP/1.1\r\nHost: sim\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await?;
+        wire.head().await
+    };
+    match upgraded.await {
+        Ok(Some(head)) if head.status() == "101" => {
+            note(&ledger, place, streams::client(&engine, &ledger, wire).await);
+        }
+        head => assert!(ledger.lossy || place.comes_and_goes, "no tunnel but {head:?}"),
+    }
+}
+
+fn note(ledger: &Ledger, place: Place, played: Played) {
+    if let Played::Broken { greeted, error } = played {
+        let excused = ledger.lossy || (place.comes_and_goes && !greeted);
+        assert!(excused, "a byte stream broke: {error}");
+        ledger.count(|counts| counts.broken += 1);
+    }
 }

@@ -5,7 +5,11 @@
 //! many seeds are run (`scripts/sim N`), `RINGGATE_SIM_FIRST` with which one to begin.
 
 mod clients;
+mod gateway;
+mod ledger;
 mod origins;
+mod requests;
+mod streams;
 mod wire;
 mod world;
 

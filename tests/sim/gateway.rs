@@ -1,0 +1,111 @@
+//! The worker under test, and the control plane as far as it matters: somebody who puts other configurations in force.
+
+use crate::world::{EXTRA_HTTP, EXTRA_TCP, HTTP, HTTP_ORIGINS, TCP, TCP_ORIGINS};
+use ringgate::base::Sharded;
+use ringgate::connection::Context;
+use ringgate::control::config;
+use ringgate::engine::Engine;
+use ringgate::snapshot::{Phase, Published, Snapshot};
+use ringgate::telemetry::access_log::access_log;
+use ringgate::telemetry::log::worker_log;
+use ringgate::upstream::Registry;
+use ringgate::worker;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub struct Gateway {
+    context: Rc<Context>,
+    published: Arc<Published>,
+    registry: RefCell<Registry>,
+    stopped: Rc<Cell<bool>>,
+}
+
+impl Gateway {
+    pub fn start(engine: &Engine) -> Gateway {
+        let mut registry = Registry::new(1);
+        let published = Arc::new(Published::new(snapshot(&mut registry, 1, 0)));
+        let stats = Arc::new(Sharded::new(1));
+        let (access_log, log) = (access_log(0).0, worker_log(0).0);
+        let context = Context::new(engine, 0, published.clone(), stats, access_log, log);
+        let stopped = Rc::new(Cell::new(false));
+        let (serving, done) = (context.clone(), stopped.clone());
+        engine.spawn(async move {
+            worker::serve(serving, |errors| assert!(errors.is_empty(), "{errors:?}")).await;
+            done.set(true);
+        });
+        Gateway { context, published, registry: RefCell::new(registry), stopped }
+    }
+
+    /// Puts another configuration in force.
+    pub fn reload(&self, chance: u64) {
+        let generation = self.published.generation() + 1;
+        let snapshot = snapshot(&mut self.registry.borrow_mut(), generation, chance);
+        self.published.publish(Arc::new(snapshot));
+        self.context.engine.remote().wake();
+    }
+
+    /// Nothing is open and nothing is counted as open.
+    pub fn check_idle(&self) {
+        assert_eq!(self.context.connections.get(), 0, "client connections are left");
+        assert_eq!(self.context.parked(), 0, "parked connections are left");
+        assert_eq!(self.context.worker_stats().connections_active.get(), 0, "connections are counted");
+        let snapshot = self.published.load();
+        for listener in &snapshot.listeners {
+            let open = listener.identity.stats.shard(0).connections_active.get();
+            assert_eq!(open, 0, "connections are counted at {}", listener.address);
+        }
+        for endpoint in snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
+            let identity = &endpoint.identity;
+            let (stats, address) = (identity.stats.shard(0), identity.address);
+            assert_eq!(identity.in_flight.load(Ordering::Relaxed), 0, "requests are left at {address}");
+            assert_eq!(stats.requests_active.get(), 0, "requests are counted at {address}");
+            assert_eq!(stats.connections_active.get(), 0, "connections are counted at {address}");
+            assert_eq!(stats.connections_idle.get(), 0, "idle connections are counted at {address}");
+        }
+    }
+
+    pub async fn drain(self) {
+        self.published.advance(Phase::Draining);
+        self.context.engine.remote().wake();
+        while !self.stopped.get() {
+            self.context.engine.sleep(Duration::from_millis(10)).await;
+        }
+        self.check_idle();
+    }
+}
+
+/// One of the configurations that this world knows. Endpoints, their weights and the extra listeners come and go.
+fn snapshot(registry: &mut Registry, generation: u64, chance: u64) -> Snapshot {
+    let balance = ["round_robin", "least_request", "random"][(chance % 3) as usize];
+    let present = 1 + chance / 3 % 7;
+    let endpoints: Vec<String> = HTTP_ORIGINS
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| present & (1 << at) != 0)
+        .map(|(at, address)| format!("{{ address = \"{address}\", weight = {} }}", 1 + (chance >> (8 * at)) % 5))
+        .collect();
+    let tcp = TCP_ORIGINS[(chance >> 32) as usize % 2];
+    let http_listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"http\"\n");
+    let tcp_listener =
+        |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"tcp\"\nupstream = \"stream\"\n");
+    let mut listeners = http_listener(HTTP) + &tcp_listener(TCP);
+    if chance >> 40 & 3 != 3 {
+        listeners += &http_listener(EXTRA_HTTP);
+    }
+    if chance >> 42 & 3 != 3 {
+        listeners += &tcp_listener(EXTRA_TCP);
+    }
+    let text = format!(
+        "{listeners}\
+         [[route]]\nupstream = \"api\"\ntimeout = \"5m\"\n\
+         [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
+         [upstream.stream]\nendpoints = [\"{tcp}\"]\n",
+        endpoints.join(", ")
+    );
+    let loaded =
+        config::load_text("sim.toml", &text, &|_, _| Ok(Vec::new())).unwrap_or_else(|report| panic!("{report}"));
+    config::compile(loaded.settings, registry, generation)
+}
