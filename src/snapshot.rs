@@ -43,6 +43,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Open connections of clients, all workers together; at least 1.
     pub connections_max: u32,
+    /// Networks whose connections begin with a PROXY header, which says who the client is.
+    pub proxy_protocol: Vec<ipnet::IpNet>,
+    /// From the accept to the last byte of a PROXY header.
+    pub proxy_protocol_timeout: Duration,
     /// What the listener speaks, with the settings of that protocol.
     pub protocol: Protocol,
 }
@@ -142,6 +146,24 @@ pub struct Upstream {
     pub idle_connections_max: u32,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// What each connection to an endpoint begins with.
+    pub proxy_protocol: Option<ProxyHeader>,
+}
+
+/// The version of a PROXY header that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    V1,
+    V2(ProxyExtensions),
+}
+
+/// What a PROXY header of version 2 says beside the addresses, where it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxyExtensions {
+    pub sni: bool,
+    pub alpn: bool,
+    pub unique_id: bool,
+    pub crc32c: bool,
 }
 
 /// The seam between control and data: the snapshot in force, and what the process is about. Control writes it, workers

@@ -3,7 +3,7 @@
 //! engine.
 
 use crate::base::Sharded;
-use crate::connection::{Context, http1};
+use crate::connection::{Context, watch_parked};
 use crate::engine::{DriverChoice, Engine, EngineCounts, EngineSettings, Remote};
 use crate::listener::Listeners;
 use crate::snapshot::{Phase, Published};
@@ -98,7 +98,7 @@ async fn run(engine: Engine, worker: Worker, started: impl FnOnce(Result<Started
 pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Error)>)) {
     let engine = &context.engine;
     let listeners = Listeners::default();
-    engine.spawn(http1::watch_parked(context.clone()));
+    engine.spawn(watch_parked(context.clone()));
     let idle = context.clone();
     engine.spawn(async move { idle.watch_idle().await });
     engine.spawn(keep_house(context.clone()));

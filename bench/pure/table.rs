@@ -21,6 +21,7 @@ fn snapshot(generation: u64) -> Snapshot {
         retries: 1,
         idle_connections_max: 1,
         idle_timeout: Duration::from_secs(1),
+        proxy_protocol: None,
     };
     Snapshot {
         generation,

@@ -3,9 +3,11 @@
 use super::context::{Context, View};
 use crate::base::Instant;
 use crate::engine::Event;
-use crate::snapshot::Listener;
+use crate::protocol::proxy::{Addresses, Extensions, Header, UNIX_BYTES};
+use crate::snapshot::{Listener, ProxyExtensions, ProxyHeader, Upstream};
 use crate::telemetry::ListenerStats;
 use crate::upstream::ListenerIdentity;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -54,9 +56,45 @@ impl ListenerHandle {
     }
 }
 
+/// What a client's connection waits for while it is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A PROXY header.
+    Header,
+    /// A request.
+    Open,
+}
+
+/// What a PROXY header said, beside the client's address.
+pub(super) struct Conveyed {
+    /// Who sent it.
+    pub sender: SocketAddr,
+    /// Where the client had connected to.
+    pub destination: Option<SocketAddr>,
+    /// Of a client and a listener that were unix sockets.
+    pub unix: Option<Box<[[u8; UNIX_BYTES]; 2]>>,
+    pub authority: Option<Box<[u8]>>,
+    pub alpn: Option<Box<[u8]>>,
+    pub unique_id: Option<Box<[u8]>>,
+    /// The client spoke TLS to the sender.
+    pub tls: bool,
+}
+
+/// Endpoints to which one client may have idle connections of its own.
+const BOUND_MAX: usize = 4;
+const UNBOUND: u32 = u32::MAX;
+
 /// A client's connection. Dropping it takes it out of the counts.
 pub struct Client {
+    /// Where it connected from; after a PROXY header, what that said. Everything that depends on who the client is depends
+    /// on this.
     pub address: SocketAddr,
+    pub(super) stage: Stage,
+    pub(super) conveyed: Option<Box<Conveyed>>,
+    /// From 1; tells it from all other clients that this worker ever had.
+    pub(super) id: u64,
+    /// Ids of the endpoints to which idle connections are kept for this client alone.
+    bound: Cell<[u32; BOUND_MAX]>,
     pub listener: Rc<ListenerHandle>,
     pub accepted: Instant,
     /// Requests that it has sent.
@@ -73,8 +111,75 @@ impl Client {
         context.worker_stats().connections_active.inc();
         context.connections.set(context.connections.get() + 1);
         listener.connections.set(listener.connections.get() + 1);
-        let accepted = context.engine.now();
-        Client { address, listener: listener.clone(), accepted, requests: 0, context: context.clone() }
+        Client {
+            address,
+            stage: Stage::Open,
+            conveyed: None,
+            id: context.next_client_id(),
+            bound: Cell::new([UNBOUND; BOUND_MAX]),
+            listener: listener.clone(),
+            accepted: context.engine.now(),
+            requests: 0,
+            context: context.clone(),
+        }
+    }
+
+    /// Takes over what a PROXY header says: from here on, the client is who the header says it is.
+    pub(super) fn convey(&mut self, header: &Header<'_>) {
+        if header.addresses == Addresses::Unknown && header.extensions == Extensions::default() {
+            return;
+        }
+        let owned = |value: Option<&[u8]>| value.map(Box::from);
+        let Extensions { authority, alpn, unique_id } = header.extensions;
+        let mut conveyed = Conveyed {
+            sender: self.address,
+            destination: None,
+            unix: None,
+            authority: owned(authority),
+            alpn: owned(alpn),
+            unique_id: owned(unique_id),
+            tls: header.tls,
+        };
+        match header.addresses {
+            Addresses::Unknown => {}
+            Addresses::Ip { source, destination } => {
+                self.address = SocketAddr::new(source.ip().to_canonical(), source.port());
+                conveyed.destination = Some(destination);
+            }
+            Addresses::Unix { source, destination } => conveyed.unix = Some(Box::new([*source, *destination])),
+        }
+        self.conveyed = Some(Box::new(conveyed));
+    }
+
+    /// The proxy that said who the client is.
+    pub(super) fn sender(&self) -> Option<SocketAddr> {
+        Some(self.conveyed.as_ref()?.sender)
+    }
+
+    /// The id of the connection: the one that a PROXY header gave it, else one of ours.
+    pub(super) fn unique_id(&self) -> Cow<'_, [u8]> {
+        match self.conveyed.as_ref().and_then(|conveyed| conveyed.unique_id.as_deref()) {
+            Some(given) => Cow::Borrowed(given),
+            None => Cow::Owned(self.context.unique_id(self.id).as_bytes().unwrap_or_default().to_vec()),
+        }
+    }
+
+    /// The id of the connection if anybody else knows it: who sent the header, or the endpoints of `upstream`.
+    pub(super) fn known_unique_id(&self, upstream: Option<&Upstream>) -> Option<Cow<'_, [u8]>> {
+        let received = self.conveyed.as_ref().is_some_and(|conveyed| conveyed.unique_id.is_some());
+        let header = upstream.and_then(|upstream| upstream.proxy_protocol);
+        let sent = matches!(header, Some(ProxyHeader::V2(ProxyExtensions { unique_id: true, .. })));
+        (received || sent).then(|| self.unique_id())
+    }
+
+    /// Notes that an idle connection to this endpoint is kept for this client alone; false if it has too many.
+    pub(super) fn bind(&self, endpoint: u32) -> bool {
+        let mut bound = self.bound.get();
+        let place = bound.iter().position(|id| *id == endpoint).or(bound.iter().position(|id| *id == UNBOUND));
+        let Some(place) = place else { return false };
+        bound[place] = endpoint;
+        self.bound.set(bound);
+        true
     }
 
     /// Whether `listener` has room for another connection, all workers together.
@@ -94,6 +199,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        for endpoint in self.bound.get().into_iter().filter(|id| *id != UNBOUND) {
+            self.context.idle.close(endpoint, self.id, self.context.worker);
+        }
         self.stats().connections_active.dec();
         self.context.worker_stats().connections_active.dec();
         self.context.connections.set(self.context.connections.get().saturating_sub(1));

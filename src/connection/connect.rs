@@ -1,8 +1,10 @@
 //! A connection to an endpoint: an idle one if there is one, else a new one within the connect timeout.
 
+use super::client::Client;
 use super::context::Context;
+use super::idle::ANYBODY;
 use crate::base::Instant;
-use crate::engine::Stream;
+use crate::engine::{Outgoing, Stream};
 use crate::health::Failure;
 use crate::snapshot::Upstream;
 use crate::upstream::EndpointIdentity;
@@ -15,6 +17,8 @@ pub(super) struct UpstreamConnection {
     pub stream: Stream,
     /// It was idle before: its endpoint may have closed it in this moment.
     pub reused: bool,
+    /// Whose it is: a client's id, or [`ANYBODY`].
+    owner: u64,
     open: Open,
 }
 
@@ -31,35 +35,50 @@ impl Drop for Open {
 }
 
 impl UpstreamConnection {
-    fn new(context: &Context, stream: Stream, endpoint: &Arc<EndpointIdentity>, reused: bool) -> UpstreamConnection {
+    fn new(
+        context: &Context,
+        stream: Stream,
+        endpoint: &Arc<EndpointIdentity>,
+        owner: u64,
+        reused: bool,
+    ) -> UpstreamConnection {
         endpoint.stats.shard(context.worker).connections_active.inc();
-        UpstreamConnection { stream, reused, open: Open { endpoint: endpoint.clone(), worker: context.worker } }
+        let open = Open { endpoint: endpoint.clone(), worker: context.worker };
+        UpstreamConnection { stream, reused, owner, open }
     }
 
-    /// An idle connection to `endpoint`, if there is one.
-    pub(super) fn idle(context: &Context, endpoint: &Arc<EndpointIdentity>) -> Option<UpstreamConnection> {
-        let stream = context.idle.take(endpoint, context.worker)?;
-        Some(UpstreamConnection::new(context, stream, endpoint, true))
+    /// Whose a connection to this upstream is that carries this client's requests.
+    pub(super) fn owner(upstream: &Upstream, client: &Client) -> u64 {
+        if upstream.proxy_protocol.is_some() { client.id } else { ANYBODY }
     }
 
-    /// A new connection to `endpoint`, within the upstream's connect timeout and before `deadline`.
+    /// An idle connection of this owner to `endpoint`, if there is one.
+    pub(super) fn idle(context: &Context, endpoint: &Arc<EndpointIdentity>, owner: u64) -> Option<UpstreamConnection> {
+        let stream = context.idle.take(endpoint.id, owner, context.worker)?;
+        Some(UpstreamConnection::new(context, stream, endpoint, owner, true))
+    }
+
+    /// A new connection to `endpoint`, within the upstream's connect timeout and before `deadline`. `header` is what it
+    /// begins with, if anything.
     pub(super) async fn open(
         context: &Context,
         upstream: &Upstream,
         endpoint: &Arc<EndpointIdentity>,
+        owner: u64,
         deadline: Instant,
+        header: &[u8],
     ) -> Result<UpstreamConnection, Failure> {
         let (upstream_stats, stats) =
             (upstream.identity.stats.shard(context.worker), endpoint.stats.shard(context.worker));
         let started = context.engine.now();
         let until = deadline.min(started + upstream.connect_timeout);
-        let connected = context.engine.timeout(until, context.engine.connect(endpoint.address)).await;
+        let connected = context.engine.timeout(until, connect(context, endpoint, header)).await;
         upstream_stats.connects.inc();
         stats.connects.inc();
         let failure = match connected {
             Ok(Ok(stream)) => {
                 upstream_stats.connect_duration.record(context.engine.now() - started);
-                return Ok(UpstreamConnection::new(context, stream, endpoint, false));
+                return Ok(UpstreamConnection::new(context, stream, endpoint, owner, false));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
             Ok(Err(_)) => Failure::ConnectRefused,
@@ -75,12 +94,26 @@ impl UpstreamConnection {
         self.stream.reset();
     }
 
-    /// Keeps the connection for another request.
-    pub(super) fn keep(self, context: &Context, upstream: &Upstream) {
-        let UpstreamConnection { stream, open, .. } = self;
+    /// Keeps the connection for another request: of this client, if it is this client's.
+    pub(super) fn keep(self, context: &Context, upstream: &Upstream, client: &Client) {
+        let UpstreamConnection { stream, open, owner, .. } = self;
+        if owner != ANYBODY && !client.bind(open.endpoint.id) {
+            return;
+        }
         let (max, timeout) = (upstream.idle_connections_max, upstream.idle_timeout);
-        context.idle.put(stream, &open.endpoint, max, timeout, context.worker);
+        context.idle.put(stream, &open.endpoint, owner, max, timeout, context.worker);
     }
+}
+
+/// Connects, and sends the header: a connection whose header did not go out is none.
+async fn connect(context: &Context, endpoint: &EndpointIdentity, header: &[u8]) -> io::Result<Stream> {
+    let stream = context.engine.connect(endpoint.address).await?;
+    if !header.is_empty() {
+        let mut outgoing = Outgoing::default();
+        outgoing.text().extend_from_slice(header);
+        stream.send(&mut outgoing).await?;
+    }
+    Ok(stream)
 }
 
 /// Counts one request (http) or connection (tcp) in flight at an endpoint.

@@ -1,8 +1,10 @@
 //! What all connections of one worker share, and the worker's view of the snapshot.
 
 use super::client::Client;
+use super::exchange::RequestId;
 use super::http1::Spare;
 use super::idle::IdleConnections;
+use super::opening::Refusals;
 use crate::balancer::Picker;
 use crate::base::Sharded;
 use crate::engine::{Engine, Parking};
@@ -32,6 +34,11 @@ pub struct Context {
     pub(super) waiting: Cell<u32>,
     pub(super) idle: IdleConnections,
     pub(super) spare: Spare,
+    pub(super) refusals: Refusals,
+    /// Clients so far.
+    clients: Cell<u64>,
+    /// Tells this worker's run from all others, once something needs that.
+    run: OnceCell<u64>,
     view: RefCell<Rc<View>>,
 }
 
@@ -57,6 +64,9 @@ impl Context {
             waiting: Cell::new(0),
             idle: IdleConnections::new(engine),
             spare: Spare::default(),
+            refusals: Refusals::default(),
+            clients: Cell::new(0),
+            run: OnceCell::new(),
             view,
         })
     }
@@ -68,6 +78,16 @@ impl Context {
             *view = View::new(self.published.load());
         }
         view.clone()
+    }
+
+    pub(super) fn next_client_id(&self) -> u64 {
+        self.clients.set(self.clients.get() + 1);
+        self.clients.get()
+    }
+
+    /// An id that no other client's connection has, anywhere and ever, as far as chance goes.
+    pub(super) fn unique_id(&self, client: u64) -> RequestId {
+        RequestId::new(*self.run.get_or_init(|| self.engine.random()), client)
     }
 
     /// This worker's shard of the worker statistics.
@@ -92,11 +112,7 @@ impl Context {
 
     /// Closes the waiting client connections of one listener.
     pub fn close_parked_of(&self, listener: u32) {
-        for parked in self.parking.take_all() {
-            if parked.record.listener.identity.id != listener {
-                super::http1::park(self, parked.stream, parked.record);
-            }
-        }
+        self.parking.take_where(|client| client.listener.identity.id == listener);
     }
 
     /// Closes the idle connections to endpoints that the snapshot in force does not have.

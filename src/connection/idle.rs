@@ -1,4 +1,7 @@
 //! Idle connections to endpoints: parked, so that an endpoint's close is seen at once, and found by the endpoint's id.
+//!
+//! A connection that began with a PROXY header speaks for one client, its owner: nobody else is given it, and it is closed
+//! with the owner's own connection.
 
 use crate::engine::{Engine, Parking, Stream, Ticket};
 use crate::upstream::EndpointIdentity;
@@ -11,7 +14,16 @@ pub(super) struct IdleConnections {
     engine: Engine,
     parking: Parking<Idle>,
     /// By endpoint id; the one used last comes first, so that the others may grow old.
-    by_endpoint: RefCell<Vec<Vec<Ticket>>>,
+    by_endpoint: RefCell<Vec<Vec<Place>>>,
+}
+
+/// The owner of connections that are anybody's.
+pub(super) const ANYBODY: u64 = 0;
+
+struct Place {
+    ticket: Ticket,
+    /// The id of a client, or [`ANYBODY`].
+    owner: u64,
 }
 
 struct Idle {
@@ -28,6 +40,7 @@ impl IdleConnections {
         &self,
         stream: Stream,
         endpoint: &Arc<EndpointIdentity>,
+        owner: u64,
         max: u32,
         timeout: Duration,
         worker: usize,
@@ -42,16 +55,20 @@ impl IdleConnections {
         }
         let until = self.engine.now() + timeout;
         let ticket = self.parking.park(stream, until, Idle { endpoint: endpoint.clone() });
-        by_endpoint[id].push(ticket);
+        by_endpoint[id].push(Place { ticket, owner });
         endpoint.stats.shard(worker).connections_idle.inc();
     }
 
-    /// An idle connection on which nothing has happened.
-    pub(super) fn take(&self, endpoint: &EndpointIdentity, worker: usize) -> Option<Stream> {
+    /// An idle connection of this owner on which nothing has happened.
+    pub(super) fn take(&self, endpoint: u32, owner: u64, worker: usize) -> Option<Stream> {
         loop {
-            let ticket = self.by_endpoint.borrow_mut().get_mut(endpoint.id as usize)?.pop()?;
-            let Some(parked) = self.parking.take(ticket) else { continue };
-            endpoint.stats.shard(worker).connections_idle.dec();
+            let mut by_endpoint = self.by_endpoint.borrow_mut();
+            let places = by_endpoint.get_mut(endpoint as usize)?;
+            let at = places.iter().rposition(|place| place.owner == owner)?;
+            let place = places.remove(at);
+            drop(by_endpoint);
+            let Some(parked) = self.parking.take(place.ticket) else { continue };
+            parked.record.endpoint.stats.shard(worker).connections_idle.dec();
             // An endpoint that spoke unasked or closed: its connection is of no use.
             if !parked.stream.is_readable() {
                 return Some(parked.stream);
@@ -59,15 +76,20 @@ impl IdleConnections {
         }
     }
 
+    /// Closes the connections that this owner leaves behind.
+    pub(super) fn close(&self, endpoint: u32, owner: u64, worker: usize) {
+        while self.take(endpoint, owner, worker).is_some() {}
+    }
+
     /// Closes the connections to endpoints that are not to be kept.
     pub(super) fn retain(&self, keep: impl Fn(u32) -> bool, worker: usize) {
         let mut by_endpoint = self.by_endpoint.borrow_mut();
-        for (id, tickets) in by_endpoint.iter_mut().enumerate() {
-            if tickets.is_empty() || keep(id as u32) {
+        for (id, places) in by_endpoint.iter_mut().enumerate() {
+            if places.is_empty() || keep(id as u32) {
                 continue;
             }
-            for ticket in std::mem::take(tickets) {
-                if let Some(parked) = self.parking.take(ticket) {
+            for place in std::mem::take(places) {
+                if let Some(parked) = self.parking.take(place.ticket) {
                     parked.record.endpoint.stats.shard(worker).connections_idle.dec();
                 }
             }
@@ -79,8 +101,8 @@ impl IdleConnections {
         loop {
             let gone = self.parking.next().await;
             gone.record.endpoint.stats.shard(worker).connections_idle.dec();
-            if let Some(tickets) = self.by_endpoint.borrow_mut().get_mut(gone.record.endpoint.id as usize) {
-                tickets.retain(|ticket| self.parking.holds(*ticket));
+            if let Some(places) = self.by_endpoint.borrow_mut().get_mut(gone.record.endpoint.id as usize) {
+                places.retain(|place| self.parking.holds(place.ticket));
             }
         }
     }

@@ -5,22 +5,27 @@
 //! |---|---|
 //! | `context` | what all connections of a worker share; a worker's view of the snapshot |
 //! | `client` | the client's side of a connection, and its part in the counts |
+//! | `opening` | what comes before its protocol: a PROXY header |
 //! | `http1` | HTTP/1 on either side: heads, bodies and trailers over a stream; the life of a client connection |
 //! | `exchange` | one request and its response, whatever version either side speaks |
 //! | `connect` | a connection to an endpoint: an idle one, or a new one |
+//! | `announce` | the PROXY header that a new one begins with |
 //! | `idle` | idle connections to endpoints |
 //! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
 //!
 //! No parsing of configuration, no decision that a pure module could make.
 
+mod announce;
 mod client;
 mod connect;
 mod context;
 mod exchange;
 pub mod http1;
 mod idle;
+mod opening;
 mod relay;
-pub mod tcp;
+mod tcp;
 
 pub use client::{Client, ListenerHandle};
 pub use context::{Context, View};
+pub use opening::{accept, watch_parked};

@@ -102,7 +102,15 @@ impl<T> Parking<T> {
 
     /// Takes every parked stream.
     pub fn take_all(&self) -> Vec<Parked<T>> {
-        let indices: Vec<u32> = self.places.borrow().iter().map(|(index, _)| index as u32).collect();
+        self.take_where(|_| true)
+    }
+
+    /// Takes every parked stream whose record is one of those meant; the others stay, and their deadlines.
+    pub fn take_where(&self, meant: impl Fn(&T) -> bool) -> Vec<Parked<T>> {
+        let places = self.places.borrow();
+        let taken = places.iter().filter(|(_, place)| meant(&place.record)).map(|(index, _)| index as u32);
+        let indices: Vec<u32> = taken.collect();
+        drop(places);
         indices.into_iter().map(|index| self.remove(index, false)).collect()
     }
 

@@ -5,6 +5,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Failure {
+    ProxyHeaderMalformed,
+    ProxyHeaderTimeout,
     RequestMalformed,
     RequestHeadTimeout,
     RequestHeadTooLarge,
@@ -80,6 +82,8 @@ macro_rules! table {
 }
 
 table! {
+    ProxyHeaderMalformed  => 0,   Client, Never, "proxy_header_malformed", "";
+    ProxyHeaderTimeout    => 0,   Client, Never, "proxy_header_timeout", "";
     RequestMalformed      => 400, Client, Never, "request_malformed", "The request is not valid HTTP.";
     RequestHeadTimeout    => 408, Client, Never, "request_head_timeout", "The request head did not arrive in time.";
     RequestHeadTooLarge   => 431, Client, Never, "request_head_too_large", "The request head is larger than this gateway allows.";

@@ -1,7 +1,7 @@
 //! Listening sockets of one worker: opened, accepted from, and closed as snapshots say. What a connection then does is
 //! `connection`'s; nothing here knows HTTP.
 
-use crate::connection::{Client, Context, ListenerHandle, View, http1, tcp};
+use crate::connection::{self, Client, Context, ListenerHandle, View, http1};
 use crate::engine::{self, ListenOptions, Raced, Stream, race};
 use crate::snapshot::{Listener, Protocol};
 use std::cell::RefCell;
@@ -124,9 +124,5 @@ fn admit(context: &Rc<Context>, handle: &Rc<ListenerHandle>, stream: Stream, add
         }
         return;
     }
-    let client = Client::new(context, handle, address);
-    match listener.protocol {
-        Protocol::Http(_) => http1::accept(context, stream, client),
-        Protocol::Tcp(_) => context.engine.spawn(tcp::serve(stream, client)),
-    }
+    connection::accept(context, stream, Client::new(context, handle, address));
 }

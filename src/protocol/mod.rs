@@ -2,7 +2,9 @@
 //! reused storage is warm.
 //!
 //! [`http`] is the message model, which knows no HTTP version; [`http1`] reads and writes it as HTTP/1.0 and HTTP/1.1.
-//! `connection` calls both; `router` borrows [`http::Method`].
+//! [`proxy`] is what may come before a connection's own bytes. `connection` calls them all; `router` borrows
+//! [`http::Method`].
 
 pub mod http;
 pub mod http1;
+pub mod proxy;

@@ -199,6 +199,7 @@ stats! {
         connections_active: gauge count "Connections of clients that are open.";
         connections_refused: counter count "Connections closed at once because the listener was full.";
         connections_drained: counter count "Connections closed in good order by a drain.";
+        proxy_headers: counter count "PROXY headers received that said who the client is.";
         accept_errors: counter count "Accepts that failed, for example for want of file descriptors.";
         requests: counter count "Requests received.";
         bytes_received: counter bytes "Bytes received from clients.";

@@ -79,6 +79,11 @@ fn chunked_body() {
 }
 
 #[test]
+fn proxy_header() {
+    run("proxy_header", checks::proxy_header, 4000);
+}
+
+#[test]
 fn configuration() {
     run("configuration", checks::configuration, 1000);
 }

@@ -6,7 +6,7 @@
 
 mod harness;
 
-use harness::{Client, Engine, Gate, Nginx, Origin, Response, on_each_engine};
+use harness::{Client, Engine, Gate, Haproxy, Nginx, Origin, Request, Response, on_each_engine};
 
 mod corpus;
 mod crowd;
@@ -16,6 +16,8 @@ mod forwarding;
 mod framing;
 mod guides;
 mod outside;
+mod proxy;
+mod proxy_rivals;
 mod reload;
 mod retry;
 mod signals;

@@ -79,7 +79,7 @@ impl Attempt<'_> {
             stats.response_head_duration.record(head - sent);
         }
         if end.uploaded && reusable && self.response.keep_alive {
-            connection.keep(self.scene.context, self.upstream);
+            connection.keep(self.scene.context, self.upstream, self.scene.client);
         }
         match (end.uploaded, end.keep_alive) {
             (true, true) => Outcome::Keep,
@@ -208,10 +208,12 @@ impl Progress {
 
 /// What the endpoint is told about the client.
 pub(super) fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding<'a> {
-    let client = scene.client.address.ip();
+    // A listener at `::` sees clients of IPv4 as addresses of IPv6.
+    let client = scene.client.address.ip().to_canonical();
+    let tls = scene.client.conveyed.as_ref().is_some_and(|conveyed| conveyed.tls);
     Forwarding {
         client,
-        scheme: "http",
+        scheme: if tls { "https" } else { "http" },
         trusted: scene.settings.trusted.iter().any(|network| network.contains(&client)),
         request_id: record.request_id.as_bytes(),
         upgrade: scene.request.upgrade,

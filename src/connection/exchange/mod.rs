@@ -14,10 +14,12 @@ pub(super) use sides::{
 };
 
 use super::Client;
+use super::announce::announcement;
 use super::connect::{Load, Tried, UpstreamConnection};
 use super::context::{Context, View};
 use super::http1::Pair;
 use crate::base::Instant;
+use crate::engine::Stream;
 use crate::health::Failure;
 use crate::health::failure::Retry;
 use crate::protocol::http::{BodyLength, RequestHead, ResponseHead, TargetForm};
@@ -35,6 +37,8 @@ pub(super) struct Scene<'a> {
     pub view: &'a View,
     pub settings: &'a HttpSettings,
     pub client: &'a Client,
+    /// The client's.
+    pub stream: &'a Stream,
     pub request: &'a RequestHead,
     /// The client's connection may carry another request after this one.
     pub keep_alive: bool,
@@ -186,7 +190,8 @@ async fn try_endpoint(
     record.endpoint = Some(endpoint.address);
     let _load = Load::new(endpoint, context.worker);
     let mut attempt = Attempt { scene, route, upstream, deadline, response, record };
-    if let Some(connection) = UpstreamConnection::idle(context, endpoint) {
+    let owner = UpstreamConnection::owner(upstream, scene.client);
+    if let Some(connection) = UpstreamConnection::idle(context, endpoint, owner) {
         attempt.record.connection_reused = true;
         match pin!(attempt.run(connection, pair, body, sink)).await {
             Err(error) if error.stale && error.may_repeat(scene.request) => {}
@@ -197,7 +202,8 @@ async fn try_endpoint(
     let started = context.engine.now();
     body.detach();
     // Boxed: most requests find an idle connection, and the rest can bear the allocation.
-    let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, deadline)).await;
+    let header = announcement(upstream, scene.client, scene.stream);
+    let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, owner, deadline, &header)).await;
     attempt.record.connect = Some(context.engine.now() - started);
     let connection = opened.map_err(AttemptError::before_request)?;
     pin!(attempt.run(connection, pair, body, sink)).await

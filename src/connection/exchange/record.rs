@@ -111,6 +111,7 @@ impl Record {
             return;
         }
         let upstream = self.upstream.and_then(|index| view.snapshot.upstreams.get(index.0 as usize));
+        let unique_id = client.known_unique_id(upstream);
         let record = HttpRecord {
             started: self.started,
             generation: view.snapshot.generation,
@@ -119,6 +120,8 @@ impl Record {
             upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
             endpoint: self.endpoint,
             client: client.address,
+            proxy: client.sender(),
+            unique_id: unique_id.as_deref(),
             method: request.method_bytes(),
             host: request.host(),
             path: request.path(),

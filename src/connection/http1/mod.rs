@@ -8,5 +8,6 @@ mod serve;
 mod sides;
 mod writer;
 
+pub use serve::refuse_connection;
+pub(super) use serve::serve;
 pub(super) use serve::{Pair, Spare};
-pub use serve::{accept, park, refuse_connection, watch_parked};

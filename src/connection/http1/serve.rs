@@ -18,6 +18,7 @@ use super::writer::MessageWriter;
 use crate::base::Instant;
 use crate::connection::connect::UpstreamConnection;
 use crate::connection::exchange::{self, BodySink as _, Outcome, Record, RequestId, ResponseSink as _, Scene};
+use crate::connection::opening::park;
 use crate::connection::relay::relay;
 use crate::connection::{Client, Context};
 use crate::engine::{Chunk, Engine, Outgoing, Stream};
@@ -105,11 +106,6 @@ impl Spare {
     }
 }
 
-/// Takes a connection that has just been accepted: it waits for its first byte parked.
-pub fn accept(context: &Context, stream: Stream, client: Client) {
-    park(context, stream, client);
-}
-
 /// Answers a connection that the listener has no room for, without reading from it.
 pub async fn refuse_connection(context: Rc<Context>, stream: Stream) {
     let verdict = Failure::ListenerFull.verdict();
@@ -131,27 +127,6 @@ pub async fn refuse_connection(context: Rc<Context>, stream: Stream) {
     }
 }
 
-/// Parks a connection until its next request.
-pub fn park(context: &Context, stream: Stream, client: Client) {
-    let (view, index) = client.listener.current(context);
-    let Protocol::Http(settings) = &view.snapshot.listeners[index].protocol else { return };
-    let timeout = match client.requests {
-        0 => settings.request_head_timeout,
-        _ => settings.keep_alive_timeout,
-    };
-    context.parking.park(stream, context.engine.now() + timeout, client);
-}
-
-/// Starts a task for each parked connection on which something arrives. One task of the worker runs it.
-pub async fn watch_parked(context: Rc<Context>) {
-    loop {
-        let parked = context.parking.next().await;
-        if !parked.expired {
-            context.engine.spawn(serve(parked.stream, parked.record));
-        }
-    }
-}
-
 /// What follows an exchange.
 enum Next {
     Request,
@@ -160,9 +135,12 @@ enum Next {
     Reset,
 }
 
-async fn serve(stream: Stream, mut client: Client) {
+/// Serves a connection on which something has arrived until it is parked or closed. `first` is what has been received of it
+/// already.
+pub(in crate::connection) async fn serve(stream: Stream, mut client: Client, first: Chunk) {
     let context = client.context().clone();
     let mut buffers = context.spare.take();
+    buffers.reader.feed(first);
     let next = loop {
         match pin!(request(&context, &stream, &mut client, &mut buffers)).await {
             Next::Request => {}
@@ -205,7 +183,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
         Ok(()) => {
             reader.expect(stream, request.body);
             let keep_alive = request.keep_alive && !client.listener.is_draining(context);
-            let scene = Scene { context, view: &view, settings, client, request, keep_alive };
+            let scene = Scene { context, view: &view, settings, client, stream, request, keep_alive };
             let mut body = Source {
                 engine: &context.engine,
                 stream,

@@ -38,10 +38,19 @@ fn snapshot(endpoints: u16) -> Snapshot {
         retries: 1,
         idle_connections_max: 1,
         idle_timeout: second,
+        proxy_protocol: None,
     };
     Snapshot {
         generation: 4,
-        listeners: vec![Listener { identity, name, address, connections_max: 100, protocol }],
+        listeners: vec![Listener {
+            identity,
+            name,
+            address,
+            connections_max: 100,
+            proxy_protocol: Vec::new(),
+            proxy_protocol_timeout: second,
+            protocol,
+        }],
         // Two routes of one name: no compiler makes them, and Prometheus must not see a series twice all the same.
         routes: vec![route(), route()],
         upstreams: vec![upstream],

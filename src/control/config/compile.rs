@@ -10,8 +10,15 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
     registry.sweep();
     let listeners = settings.listeners.into_iter().map(|listener| {
         let identity = registry.listener(&listener.name, listener.address);
-        let (connections_max, protocol) = (listener.connections_max, listener.protocol);
-        Listener { identity, name: listener.name, address: listener.address, connections_max, protocol }
+        Listener {
+            identity,
+            name: listener.name,
+            address: listener.address,
+            connections_max: listener.connections_max,
+            proxy_protocol: listener.proxy_protocol,
+            proxy_protocol_timeout: listener.proxy_protocol_timeout,
+            protocol: listener.protocol,
+        }
     });
     let listeners = listeners.collect();
     let routes = settings.routes.into_iter().map(|route| Route {
@@ -38,6 +45,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
             retries: upstream.retries,
             idle_connections_max: upstream.idle_connections_max,
             idle_timeout: upstream.idle_timeout,
+            proxy_protocol: upstream.proxy_protocol,
         }
     });
     Snapshot {

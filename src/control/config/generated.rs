@@ -82,7 +82,9 @@ fn range(kind: &Kind) -> String {
         Kind::Integer { min, max } => format!("{min} to {max}"),
         Kind::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
         Kind::Size { min, max, unlimited: false } => format!("{} to {}", size_text(*min), size_text(*max)),
-        Kind::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "),
+        Kind::Choice(words) | Kind::Words(Word::Of(words)) => {
+            words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+        }
         _ => String::new(),
     }
 }
@@ -165,9 +167,13 @@ fn kind_schema(key: &Key) -> Value {
         Kind::FilePath => json!({ "type": "string", "minLength": 1 }),
         Kind::UrlPath => json!({ "type": "string", "pattern": "^/" }),
         Kind::Words(word) => {
-            let fewest = if matches!(word, Word::Network) { 0 } else { 1 };
-            let list = json!({ "type": "array", "items": { "type": "string" }, "minItems": fewest, "maxItems": keys::WORDS_MAX });
-            json!({ "anyOf": [{ "type": "string" }, list] })
+            let fewest = if matches!(word, Word::Network | Word::Of(_)) { 0 } else { 1 };
+            let item = match word {
+                Word::Of(words) => json!({ "enum": words }),
+                _ => json!({ "type": "string" }),
+            };
+            let list = json!({ "type": "array", "items": item, "minItems": fewest, "maxItems": keys::WORDS_MAX });
+            json!({ "anyOf": [item, list] })
         }
         Kind::Upstream => {
             let most = keys::SPLIT_PARTS_MAX;

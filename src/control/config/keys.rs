@@ -89,7 +89,12 @@ pub enum Word {
     Host,
     Method,
     Network,
+    /// One of a fixed set.
+    Of(&'static [&'static str]),
 }
+
+/// What a PROXY header of version 2 may say beside the addresses.
+pub const PROXY_TLVS: [&str; 4] = ["sni", "alpn", "unique_id", "crc32c"];
 
 /// Bytes of one configuration file.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -229,6 +234,18 @@ pub static LISTENER: Table = Table {
             Kind::Integer { min: 1, max: 16_777_216 },
             Presence::Default("65_536"),
             "Open client connections, all workers together.",
+        ),
+        key(
+            "proxy_protocol",
+            Kind::Words(Word::Network),
+            Presence::Default("[]"),
+            "Networks of proxies whose connections must begin with a PROXY header, version 1 or 2; the client is then who the header says it is. Connections from elsewhere are taken as they are.",
+        ),
+        key(
+            "proxy_protocol_timeout",
+            time(HOUR),
+            Presence::Default("\"5s\""),
+            "From the accept to the last byte of a PROXY header.",
         ),
         http(
             "trusted",
@@ -386,6 +403,18 @@ pub static UPSTREAM: Table = Table {
             time(MONTH),
             Presence::Default("\"30s\""),
             "How long an idle connection is kept. Best shorter than what the endpoint itself keeps.",
+        ),
+        key(
+            "proxy_protocol",
+            Kind::Choice(&["off", "v1", "v2"]),
+            Presence::Default("\"off\""),
+            "Begin each connection to an endpoint with a PROXY header of this version, which says who the client is. Such a connection carries this client's requests alone.",
+        ),
+        key(
+            "proxy_protocol_tlvs",
+            Kind::Words(Word::Of(&PROXY_TLVS)),
+            Presence::Default("[]"),
+            "What a header of version 2 says beside the addresses, where it is known: the server name and the protocol that the client asked for, an id of the connection, a checksum.",
         ),
     ],
 };

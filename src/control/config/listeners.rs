@@ -78,7 +78,14 @@ impl Listeners {
             (Protocol::Http(http_settings(reader)), destination.map(|destination| (destination, place)))
         };
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let settings = ListenerSettings { name, address, connections_max: count(reader, "connections_max"), protocol };
+        let settings = ListenerSettings {
+            name,
+            address,
+            connections_max: count(reader, "connections_max"),
+            proxy_protocol: networks(reader, "proxy_protocol"),
+            proxy_protocol_timeout: reader.duration("proxy_protocol_timeout"),
+            protocol,
+        };
         self.drafts.push(ListenerDraft { settings, place, otherwise, rules: Vec::new(), broken });
     }
 
@@ -150,10 +157,9 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
     if target_max > head_max && head_max > 0 {
         target_does_not_fit(reader, head_max, target_max);
     }
-    let trusted = reader.words("trusted", values::network).unwrap_or_default();
     HttpSettings {
         router: Router::default(),
-        trusted: trusted.into_iter().map(|network| network.value).collect(),
+        trusted: networks(reader, "trusted"),
         head_max,
         headers_max: usize::try_from(reader.integer("headers_max")).unwrap_or(usize::MAX),
         target_max,
@@ -165,6 +171,11 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
         tunnel_idle_timeout: reader.duration("tunnel_idle_timeout"),
         request_id_header: reader.boolean("request_id"),
     }
+}
+
+fn networks(reader: &Reader<'_, '_>, key: &str) -> Vec<ipnet::IpNet> {
+    let networks = reader.words(key, values::network).unwrap_or_default();
+    networks.into_iter().map(|network| network.value).collect()
 }
 
 fn target_does_not_fit(reader: &Reader<'_, '_>, head_max: usize, target_max: usize) {

@@ -2,7 +2,7 @@
 //! range. Values only; `check` makes them, `compile` turns them into a snapshot.
 
 use crate::balancer::Balance;
-use crate::snapshot::{Destination, Protocol};
+use crate::snapshot::{Destination, Protocol, ProxyHeader};
 use crate::telemetry::access_log;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -49,6 +49,9 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// See [`crate::snapshot::Listener::connections_max`].
     pub connections_max: u32,
+    /// See [`crate::snapshot::Listener::proxy_protocol`].
+    pub proxy_protocol: Vec<ipnet::IpNet>,
+    pub proxy_protocol_timeout: Duration,
     pub protocol: Protocol,
 }
 
@@ -77,4 +80,6 @@ pub struct UpstreamSettings {
     /// See [`crate::snapshot::Upstream::idle_connections_max`].
     pub idle_connections_max: u32,
     pub idle_timeout: Duration,
+    /// See [`crate::snapshot::Upstream::proxy_protocol`].
+    pub proxy_protocol: Option<ProxyHeader>,
 }

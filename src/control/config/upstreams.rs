@@ -1,13 +1,13 @@
 //! `[upstream.NAME]` tables → checked upstreams, and the references of others to them.
 
 use super::check::{Names, Resolve, unknown_name};
-use super::keys::{self, ENDPOINTS_MAX, SPLIT_PARTS_MAX, UPSTREAMS_MAX};
+use super::keys::{self, ENDPOINTS_MAX, PROXY_TLVS, SPLIT_PARTS_MAX, UPSTREAMS_MAX};
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
 use super::settings::UpstreamSettings;
 use super::values::{self, EndpointAddress, shown};
 use crate::balancer::Balance;
-use crate::snapshot::Destination;
+use crate::snapshot::{Destination, ProxyExtensions, ProxyHeader};
 use crate::upstream::UpstreamIndex;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -160,6 +160,7 @@ fn stand_in(name: &str) -> UpstreamSettings {
         retries: 0,
         idle_connections_max: 0,
         idle_timeout: std::time::Duration::ZERO,
+        proxy_protocol: None,
     }
 }
 
@@ -173,6 +174,38 @@ fn read_one(name: &str, reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) ->
         retries: count(reader, "retries"),
         idle_connections_max: count(reader, "idle_connections_max"),
         idle_timeout: reader.duration("idle_timeout"),
+        proxy_protocol: proxy_header(reader),
+    }
+}
+
+/// The PROXY header that is sent; version 1 has room for addresses alone.
+fn proxy_header(reader: &Reader<'_, '_>) -> Option<ProxyHeader> {
+    let version = reader.choice("proxy_protocol");
+    let of_list = |text: &str| {
+        let known = PROXY_TLVS.iter().find(|tlv| **tlv == text);
+        known
+            .copied()
+            .ok_or_else(|| format!("must be one of {}", PROXY_TLVS.map(|tlv| format!("\"{tlv}\"")).join(", ")))
+    };
+    let wanted = reader.words("proxy_protocol_tlvs", of_list).unwrap_or_default();
+    if version != 2 && !wanted.is_empty() {
+        let title = "only a PROXY header of version 2 has room for `proxy_protocol_tlvs`";
+        let mistake = Mistake::error(title, reader.key_place("proxy_protocol_tlvs"), "needs proxy_protocol = \"v2\"");
+        reader.mistake(match reader.raw("proxy_protocol") {
+            Some(_) => mistake.and(reader.value_place("proxy_protocol"), "this says otherwise"),
+            None => mistake.help("`proxy_protocol` is \"off\" by default"),
+        });
+    }
+    let has = |name: &str| wanted.iter().any(|tlv| tlv.value == name);
+    match version {
+        1 => Some(ProxyHeader::V1),
+        2 => Some(ProxyHeader::V2(ProxyExtensions {
+            sni: has("sni"),
+            alpn: has("alpn"),
+            unique_id: has("unique_id"),
+            crc32c: has("crc32c"),
+        })),
+        _ => None,
     }
 }
 

@@ -41,7 +41,12 @@ pub struct HttpRecord<'a> {
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
+    /// As the PROXY header said, where there was one.
     pub client: SocketAddr,
+    /// Who sent that header.
+    pub proxy: Option<SocketAddr>,
+    /// Of the client's connection, where a PROXY header said or says it.
+    pub unique_id: Option<&'a [u8]>,
     /// As received; empty if the head could not be parsed. The same for host and path.
     pub method: &'a [u8],
     pub host: &'a [u8],
@@ -76,7 +81,12 @@ pub struct TcpRecord<'a> {
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
+    /// As the PROXY header said, where there was one.
     pub client: SocketAddr,
+    /// Who sent that header.
+    pub proxy: Option<SocketAddr>,
+    /// Of the client's connection, where a PROXY header said or says it.
+    pub unique_id: Option<&'a [u8]>,
     /// From the client.
     pub bytes_received: u64,
     /// To the client.
@@ -101,6 +111,9 @@ impl HttpRecord<'_> {
             object.address(key!("endpoint"), endpoint);
         }
         object.address(key!("client"), self.client);
+        if let Some(proxy) = self.proxy {
+            object.address(key!("proxy"), proxy);
+        }
         object.text(key!("method"), self.method, METHOD_BYTES_MAX);
         object.text(key!("host"), self.host, HOST_BYTES_MAX);
         object.text(key!("path"), self.path, PATH_BYTES_MAX);
@@ -119,6 +132,9 @@ impl HttpRecord<'_> {
         if let Some(request_id) = self.request_id {
             object.text(key!("request_id"), request_id, REQUEST_ID_BYTES_MAX);
         }
+        if let Some(unique_id) = self.unique_id {
+            object.text(key!("unique_id"), unique_id, REQUEST_ID_BYTES_MAX);
+        }
         object.number(key!("worker"), worker as u64);
         object.number(key!("generation"), self.generation);
         object.end_line();
@@ -135,6 +151,9 @@ impl TcpRecord<'_> {
             object.address(key!("endpoint"), endpoint);
         }
         object.address(key!("client"), self.client);
+        if let Some(proxy) = self.proxy {
+            object.address(key!("proxy"), proxy);
+        }
         object.text(key!("protocol"), b"tcp", NAME_BYTES_MAX);
         object.number(key!("bytes_received"), self.bytes_received);
         object.number(key!("bytes_sent"), self.bytes_sent);
@@ -142,6 +161,9 @@ impl TcpRecord<'_> {
         duration(&mut object, key!("total_us"), Some(self.total));
         object.number(key!("attempts"), u64::from(self.attempts));
         name(&mut object, key!("reason"), self.reason);
+        if let Some(unique_id) = self.unique_id {
+            object.text(key!("unique_id"), unique_id, REQUEST_ID_BYTES_MAX);
+        }
         object.number(key!("worker"), worker as u64);
         object.number(key!("generation"), self.generation);
         object.end_line();

@@ -19,6 +19,8 @@ fn request() -> HttpRecord<'static> {
         upstream: Some("api"),
         endpoint: Some("10.0.0.1:9000".parse().unwrap()),
         client: "192.0.2.7:40000".parse().unwrap(),
+        proxy: None,
+        unique_id: None,
         method: b"GET",
         host: b"api.example.com",
         path: b"/v1/\"quoted\"/\xff",
@@ -80,6 +82,8 @@ fn a_connection_is_one_line_of_json() {
         upstream: Some("redis"),
         endpoint: None,
         client: "[2001:db8::1]:80".parse().unwrap(),
+        proxy: Some("10.0.0.9:5000".parse().unwrap()),
+        unique_id: Some(b"f00"),
         bytes_received: 1,
         bytes_sent: 0,
         connect: None,
@@ -90,6 +94,7 @@ fn a_connection_is_one_line_of_json() {
     writer.tcp(&WorkerStats::default(), &record);
     let expected = json!({
         "time": "2001-09-09T01:46:40.000001Z", "listener": "redis", "upstream": "redis", "client": "[2001:db8::1]:80",
+        "proxy": "10.0.0.9:5000", "unique_id": "f00",
         "protocol": "tcp", "bytes_received": 1, "bytes_sent": 0, "total_us": 1_000_000, "attempts": 1,
         "reason": "connect_refused", "worker": 0, "generation": 1,
     });
@@ -125,6 +130,7 @@ fn the_longest_record_needs_no_allocation() {
         host: &long,
         path: &long,
         request_id: Some(&long),
+        unique_id: Some(&long),
         generation: u64::MAX,
         bytes_received: u64::MAX,
         bytes_sent: u64::MAX,
@@ -220,7 +226,9 @@ fn the_guide_explains_every_field() {
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md")).unwrap();
     let (writer, mut reader) = access_log(0);
     let phases = Phases { connect: Some(Duration::ZERO), ..request().phases };
-    writer.http(&WorkerStats::default(), &HttpRecord { reason: Some("internal"), phases, ..request() });
+    let proxy = Some("10.0.0.9:5000".parse().unwrap());
+    let all = HttpRecord { reason: Some("internal"), phases, proxy, unique_id: Some(b"f00"), ..request() };
+    writer.http(&WorkerStats::default(), &all);
     let line = lines(&drained(&mut reader)).remove(0);
     for field in line.as_object().unwrap().keys() {
         assert!(guide.contains(&format!("`{field}`")), "{field} is not explained");

@@ -26,6 +26,15 @@ impl Client {
         Client::over(socket.into())
     }
 
+    /// A client at another address of this machine, such as 127.0.0.9.
+    #[track_caller]
+    pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of the loopback");
+        socket.connect(&address.into()).expect("the gate accepts");
+        Client::over(socket.into())
+    }
+
     fn over(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("an open socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
@@ -126,6 +135,10 @@ impl Client {
 
     pub fn local_address(&self) -> SocketAddr {
         self.stream.get_ref().local_addr().expect("a bound socket")
+    }
+
+    pub fn remote_address(&self) -> SocketAddr {
+        self.stream.get_ref().peer_addr().expect("a connected socket")
     }
 
     /// Writes until the other side takes no more; gives how many bytes it took.

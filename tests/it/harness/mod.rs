@@ -3,13 +3,15 @@
 
 mod client;
 mod gate;
+mod haproxy;
 mod message;
 mod nginx;
 mod origin;
 
 pub use client::{Client, curl};
 pub use gate::{Engine, Gate, HEAD, RAW, WEB};
-pub use message::Response;
+pub use haproxy::Haproxy;
+pub use message::{Request, Response};
 pub use nginx::Nginx;
 pub use origin::{Origin, closed_address, full_address};
 

@@ -17,16 +17,25 @@ pub struct Nginx {
 impl Nginx {
     /// Serves the folder [`Nginx::write`] writes to, under `/`, and takes uploads of any size at `/upload`.
     pub fn start(name: &str) -> Nginx {
+        Nginx::with(name, http_config)
+    }
+
+    /// Runs it on a file of the scenario's own, which is told where to listen.
+    pub fn with(name: &str, config: impl Fn(SocketAddr) -> String) -> Nginx {
         let folder = std::env::temp_dir().join(format!("ringgate-it-nginx-{}-{name}", std::process::id()));
         fs::create_dir_all(folder.join("html")).expect("a temporary folder");
         // Another process may take the port between the look and the start; then the next one is tried.
-        (0..10).find_map(|_| Nginx::try_start(&folder)).expect("nginx starts (it is installed by scripts/test)")
+        (0..10)
+            .find_map(|_| Nginx::try_start(&folder, &config))
+            .expect("nginx starts (it is installed by scripts/test)")
     }
 
-    fn try_start(folder: &std::path::Path) -> Option<Nginx> {
+    fn try_start(folder: &std::path::Path, config: &impl Fn(SocketAddr) -> String) -> Option<Nginx> {
         let address =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a free port");
-        fs::write(folder.join("nginx.conf"), config(address)).expect("a temporary file");
+        let config =
+            format!("daemon off; master_process off; pid nginx.pid; error_log error.log;\n{}", config(address));
+        fs::write(folder.join("nginx.conf"), config).expect("a temporary file");
         let mut child = Command::new("nginx")
             .arg("-p")
             .arg(folder)
@@ -58,10 +67,9 @@ impl Drop for Nginx {
     }
 }
 
-fn config(address: SocketAddr) -> String {
+fn http_config(address: SocketAddr) -> String {
     format!(
         r#"
-daemon off; master_process off; pid nginx.pid; error_log error.log;
 events {{ worker_connections 512; }}
 http {{
     access_log off; keepalive_timeout 30s; client_max_body_size 0;

@@ -2,7 +2,7 @@
 
 use super::message::{Request, Response};
 use super::{PATIENCE, wait_for};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -153,6 +153,13 @@ impl Connection {
             })
             .collect();
         Request::read(&mut unframed.as_bytes(), |_| {}).ok().flatten().unwrap_or_default()
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        let _ = self.stream.read_line(&mut line);
+        line.trim_end().to_owned()
     }
 
     /// The next request with its body.
