@@ -62,7 +62,7 @@ pub struct Verdict {
     pub retry: Retry,
     /// Reason in the access log and label in metrics.
     pub name: &'static str,
-    /// What the client reads in the plain body.
+    /// What the client reads in the plain body; where it gets none, what the guide says.
     pub text: &'static str,
 }
 
@@ -82,8 +82,8 @@ macro_rules! table {
 }
 
 table! {
-    ProxyHeaderMalformed  => 0,   Client, Never, "proxy_header_malformed", "";
-    ProxyHeaderTimeout    => 0,   Client, Never, "proxy_header_timeout", "";
+    ProxyHeaderMalformed  => 0,   Client, Never, "proxy_header_malformed", "A PROXY header was due and did not come, or was wrong.";
+    ProxyHeaderTimeout    => 0,   Client, Never, "proxy_header_timeout", "A PROXY header was due and did not come in time.";
     RequestMalformed      => 400, Client, Never, "request_malformed", "The request is not valid HTTP.";
     RequestHeadTimeout    => 408, Client, Never, "request_head_timeout", "The request head did not arrive in time.";
     RequestHeadTooLarge   => 431, Client, Never, "request_head_too_large", "The request head is larger than this gateway allows.";
