@@ -5,6 +5,7 @@
 
 use super::buffer::{Chunk, Outgoing};
 use super::epoll::Epoll;
+use super::pipe::Pipe;
 use super::sim::{Sim, SimSettings};
 use super::uring::Uring;
 use super::{DriverChoice, EngineCounts, EngineSettings, ListenOptions};
@@ -145,6 +146,37 @@ impl Driver {
     /// Nobody waits for the send any more: it is cancelled, and every later send fails with EPIPE.
     pub(super) fn abandon_send(&mut self, id: StreamId) {
         each!(self, driver => driver.abandon_send(id))
+    }
+
+    /// Waits until bytes may be taken from the kernel past the receive: true. False: to receive is what helps, because
+    /// bytes have been received already, or the stream has ended or failed. Ends a receive that is in flight first.
+    /// Replaces an earlier waker of watch or receive.
+    pub(super) fn poll_spliceable(&mut self, id: StreamId, waker: &Waker) -> Poll<bool> {
+        each!(self, driver => driver.poll_spliceable(id, waker))
+    }
+
+    /// Moves received bytes into an empty pipe; waits for nothing. Zero: there were none, and
+    /// [`Driver::poll_spliceable`] knows what comes next. An error: this kernel does not do that.
+    pub(super) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe) -> io::Result<usize> {
+        each!(self, driver => driver.splice_in(id, pipe))
+    }
+
+    /// Sends bytes of a pipe, as many as are taken at once. WouldBlock: none are.
+    pub(super) fn splice_out(&mut self, id: StreamId, pipe: &mut Pipe) -> io::Result<usize> {
+        each!(self, driver => driver.splice_out(id, pipe))
+    }
+
+    /// Waits until a splice_out that would have blocked is worth another try.
+    pub(super) fn poll_writable(&mut self, id: StreamId, waker: &Waker) -> Poll<()> {
+        each!(self, driver => driver.poll_writable(id, waker))
+    }
+
+    /// Whether chance has it that there is no pipe this time: only under simulation.
+    pub(super) fn is_short_of_pipes(&mut self) -> bool {
+        match self {
+            Driver::Uring(_) | Driver::Epoll(_) => false,
+            Driver::Sim(sim) => sim.is_short_of_pipes(),
+        }
     }
 
     pub(super) fn shutdown(&mut self, id: StreamId) {

@@ -15,8 +15,10 @@ mod epoll;
 mod executor;
 mod future;
 mod parking;
+mod pipe;
 mod sim;
 mod socket;
+mod splice;
 mod timer;
 mod uring;
 
@@ -25,10 +27,12 @@ pub use future::{Elapsed, Event, Raced, Timeout, join, race};
 pub use parking::{Parked, Parking, Ticket};
 pub use sim::{SimFaults, SimSettings};
 pub use socket::{pin_thread, processors, raise_fd_limit};
+pub use splice::{Filled, Splice};
 
 use crate::base::Instant;
 use driver::{Driver, ListenerId, StreamId};
 use executor::Executor;
+use pipe::Pipes;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -36,7 +40,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use timer::Wheel;
 
 /// Which driver is asked for: the configuration's `engine`.
@@ -89,8 +93,15 @@ pub struct EngineCounts {
     pub completions: u64,
     /// Receives that paused because every buffer was in use.
     pub receive_paused: u64,
-    /// Sends that the other side did not take at once, so that the rest was copied aside.
+    /// Sends that the other side did not take at once, so that the rest was copied aside or waits in a pipe.
     pub sends_stalled: u64,
+    /// Bytes that went from one stream to another without being copied.
+    pub spliced_bytes: u64,
+    /// Times that such bytes had to be copied because no pipe was free.
+    pub pipes_refused: u64,
+    /// Pipes that hold bytes now, and how many: bytes that connections hold beside their buffers.
+    pub pipes_used: u64,
+    pub pipe_bytes: u64,
     pub completion_overflows: u64,
     pub tasks_panicked: u64,
     pub tasks_active: u64,
@@ -112,7 +123,11 @@ struct Core {
     executor: Executor,
     timers: RefCell<Wheel>,
     driver: RefCell<Driver>,
+    pipes: RefCell<Pipes>,
     now: Cell<Instant>,
+    turns: Cell<u64>,
+    /// Who has had its share of this turn and goes on in the next.
+    postponed: RefCell<Vec<Waker>>,
     random: Cell<u64>,
     remote: Remote,
     woken: Event,
@@ -152,8 +167,11 @@ impl Engine {
         let core = Core {
             executor,
             timers: RefCell::new(Wheel::new(now)),
+            pipes: RefCell::new(Pipes::new(matches!(driver, Driver::Sim(_)))),
             driver: RefCell::new(driver),
             now: Cell::new(now),
+            turns: Cell::new(0),
+            postponed: RefCell::default(),
             random: Cell::new(seed),
             remote,
             woken: Event::default(),
@@ -213,10 +231,14 @@ impl Engine {
     /// Takes events, and waits for them unless tasks are ready.
     fn turn(&self, more: bool) {
         let core = &*self.core;
+        let more = more || !core.postponed.borrow().is_empty();
         let until = if more { Some(core.now.get()) } else { core.timers.borrow().next_deadline() };
         let now = core.driver.borrow_mut().wait(until);
         core.now.set(now);
+        core.turns.set(core.turns.get() + 1);
         core.timers.borrow_mut().advance(now);
+        // Last in the queue: those that have waited for their events go first.
+        core.postponed.borrow_mut().drain(..).for_each(Waker::wake);
         if core.remote.waker.take() {
             core.woken.notify();
         }
@@ -261,6 +283,11 @@ impl Engine {
         Ok(stream)
     }
 
+    /// Moves bytes from one stream to another inside the kernel, for long transfers: chatter is cheaper to copy.
+    pub fn splice<'a>(&self, from: &'a Stream, to: &'a Stream) -> Splice<'a> {
+        Splice::new(from, to)
+    }
+
     /// Under simulation a hash of all that has happened: equal for two runs only if they went the same way. Else 0.
     pub fn trace(&self) -> u64 {
         match &*self.core.driver.borrow() {
@@ -273,6 +300,11 @@ impl Engine {
         let mut counts = self.core.driver.borrow().counts();
         counts.tasks_panicked = self.core.executor.panicked();
         counts.tasks_active = self.core.executor.active() as u64;
+        let pipes = self.core.pipes.borrow();
+        counts.spliced_bytes = pipes.moved;
+        counts.pipes_refused = pipes.refused;
+        counts.pipes_used = pipes.lent() as u64;
+        counts.pipe_bytes = pipes.bytes as u64;
         counts
     }
 }

@@ -46,6 +46,11 @@ pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
     borrowed(fd, |socket| socket.local_addr()).and_then(ip_address)
 }
 
+/// Sets O_NONBLOCK. It cannot fail on a socket that is open.
+pub(super) fn make_nonblocking(fd: RawFd) {
+    let _ = borrowed(fd, |socket| socket.set_nonblocking(true));
+}
+
 /// Ends the sending side. A socket that is gone already needs no end.
 pub(super) fn shutdown_send(fd: RawFd) {
     let _ = borrowed(fd, |socket| socket.shutdown(std::net::Shutdown::Write));

@@ -5,6 +5,7 @@
 //! anything can be closed: no event ever names a later occupant of a slot.
 
 mod calls;
+mod splicing;
 
 use super::buffer::{Arena, Chunk, Outgoing};
 use super::driver::{ListenerId, RemoteWaker, StreamId, monotonic};
@@ -85,6 +86,8 @@ struct StreamSlot {
     hangup: bool,
     connecting: bool,
     send_broken: bool,
+    /// The last splice into it moved nothing, and no edge has come since.
+    full: bool,
     starved: bool,
     receives: Spent,
     sends: Spent,
@@ -189,8 +192,12 @@ impl Epoll {
             slot.input.set(Input::Waiting);
             wake(&mut slot.receive_waker);
         }
-        if events & (OUTPUT | FAILURE) != 0 && slot.send.is_some() {
-            self.resume_send(index);
+        if events & (OUTPUT | FAILURE) != 0 {
+            slot.full = false;
+            match slot.send {
+                Some(_) => self.resume_send(index),
+                None => wake(&mut slot.send_waker),
+            }
         }
     }
 
@@ -440,6 +447,7 @@ impl StreamSlot {
             hangup: false,
             connecting,
             send_broken: false,
+            full: false,
             starved: false,
             receives: Spent::default(),
             sends: Spent::default(),

@@ -6,6 +6,7 @@
 
 mod network;
 mod settings;
+mod splicing;
 
 use super::buffer::{Arena, Chunk, Outgoing};
 use super::driver::{ListenerId, RemoteWaker, StreamId};

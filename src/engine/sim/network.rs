@@ -61,6 +61,8 @@ pub(super) struct Side {
     pub(super) starved: bool,
     shut: bool,
     pub(super) send_broken: bool,
+    /// The last splice into it moved nothing, and the window has not moved since.
+    pub(super) full: bool,
     pub(super) linger_off: bool,
     pub(super) send: Option<Pending>,
     pub(super) receive_waker: Option<Waker>,
@@ -308,6 +310,7 @@ impl Network {
         }
         if let End::Failed(error) = end {
             side.other = None;
+            side.full = false;
             let waker = side.send_waker.take();
             if let Some(send) = side.send.as_mut()
                 && send.result.is_none()
@@ -363,6 +366,7 @@ impl Network {
             starved: false,
             shut: false,
             send_broken: false,
+            full: false,
             linger_off: false,
             send: None,
             receive_waker: None,
@@ -444,9 +448,14 @@ impl Network {
         })
     }
 
-    /// Goes on with a send that waits for the window.
+    /// Goes on with a send that waits for the window; a splice goes on by itself.
     fn go_on(&mut self, name: Name) {
         let Some(side) = self.side(name) else { return };
+        if std::mem::take(&mut side.full) {
+            let waker = side.send_waker.take();
+            self.woken.extend(waker);
+            return;
+        }
         let Some(mut send) = side.send.take() else { return };
         if send.result.is_none() {
             send.result = self.send(name.index, &mut send.outgoing);

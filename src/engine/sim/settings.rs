@@ -49,6 +49,8 @@ pub struct SimFaults {
     pub stall_time: Duration,
     /// A receive finds no free buffer (ENOBUFS) and pauses.
     pub no_buffer: f64,
+    /// There is no pipe to splice through.
+    pub no_pipe: f64,
     /// A waiting receive is told late that something has arrived: it had ended by itself (a multishot without
     /// F_MORE) and had to be made again.
     pub lost_multishot: f64,
@@ -74,6 +76,7 @@ impl SimFaults {
             stall: 0.02,
             stall_time: Duration::from_millis(400),
             no_buffer: 0.02,
+            no_pipe: 0.05,
             lost_multishot: 0.02,
             accept_error: 0.02,
             accept_burst: 0.05,

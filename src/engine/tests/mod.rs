@@ -16,6 +16,7 @@ mod fallback;
 mod listeners;
 mod parking;
 mod simulation;
+mod splicing;
 mod streams;
 mod tasks;
 
@@ -101,12 +102,13 @@ fn alone(module: &str, name: &str, test: impl Fn()) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// Waits until closed streams have ended and every buffer is free again.
+/// Waits until closed streams have ended and every buffer is free again. No pipe is left then.
 async fn settle(engine: &Engine, streams: u64) {
     const TURNS_MAX: usize = 1000;
     for _ in 0..TURNS_MAX {
         let counts = engine.counts();
         if counts.streams == streams && counts.buffers_free == u64::from(BUFFERS) {
+            assert_eq!((counts.pipes_used, counts.pipe_bytes), (0, 0));
             return;
         }
         engine.sleep(Duration::from_millis(1)).await;

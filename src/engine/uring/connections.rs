@@ -83,9 +83,15 @@ impl Uring {
         slot.queue.clear();
         (slot.receive_waker, slot.send_waker) = (None, None);
         let (fd, receive, sending, connecting) = (slot.fd, slot.receive, slot.sending, slot.connect.is_some());
+        let polling_full = slot.polling_full;
         slot.fd = -1;
-        if matches!(receive, Receive::Multishot | Receive::Single) {
-            self.cancel(user_data(Kind::Receive, id.0));
+        match receive {
+            Receive::Multishot | Receive::Single => self.cancel(user_data(Kind::Receive, id.0)),
+            Receive::Polling => self.cancel(user_data(Kind::Readable, id.0)),
+            Receive::Off | Receive::Ending | Receive::Starved => {}
+        }
+        if polling_full {
+            self.cancel(user_data(Kind::Writable, id.0));
         }
         if sending {
             self.cancel(user_data(Kind::Send, id.0));

@@ -8,6 +8,7 @@ mod queue;
 mod receiving;
 mod ring;
 mod sending;
+mod splicing;
 
 use super::buffer::Arena;
 use super::driver::{RemoteWaker, monotonic};
@@ -37,6 +38,8 @@ enum Kind {
     Connect,
     Accept,
     Remote,
+    Readable,
+    Writable,
     Ignore,
 }
 
@@ -54,6 +57,8 @@ enum Receive {
     Ending,
     /// Waits until buffers return.
     Starved,
+    /// Not a receive: a poll for bytes to splice is in flight.
+    Polling,
 }
 
 /// How a stream ended for its receiver.
@@ -73,6 +78,13 @@ struct StreamSlot {
     closed: bool,
     send_broken: bool,
     sending: bool,
+    /// The socket is O_NONBLOCK, as it must be to be spliced. The ring's own operations do not care.
+    nonblocking: bool,
+    /// The last splice out of it moved nothing, and no poll has said since that another would.
+    dry: bool,
+    /// The same for splices into it, and whether the poll is in flight.
+    full: bool,
+    polling_full: bool,
     /// Operations that have not completed for the last time.
     in_flight: u8,
     end: End,
@@ -200,6 +212,8 @@ impl Uring {
             kind if kind == Kind::Send as u8 => self.sent(index, completion.result()),
             kind if kind == Kind::Connect as u8 => self.connected(index, completion.result()),
             kind if kind == Kind::Accept as u8 => self.accepted(index, completion.result(), completion.flags()),
+            kind if kind == Kind::Readable as u8 => self.readable(index),
+            kind if kind == Kind::Writable as u8 => self.writable(index),
             kind if kind == Kind::Remote as u8 && !cqueue::more(completion.flags()) => self.arm_remote(),
             _ => {}
         }
@@ -216,6 +230,10 @@ impl StreamSlot {
             closed: false,
             send_broken: false,
             sending: false,
+            nonblocking: false,
+            dry: false,
+            full: false,
+            polling_full: false,
             in_flight: 0,
             end: End::Open,
             queue: ChunkQueue::default(),

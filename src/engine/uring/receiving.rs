@@ -65,13 +65,8 @@ impl Uring {
                 self.starved.push_back(index);
                 return;
             }
-            // The receive was ended to hold the sender back; it starts again when the queue has been taken.
-            error if error == -libc::ECANCELED => {
-                if slot.receive_waker.is_some() && slot.queue.is_empty() {
-                    self.arm_receive(index);
-                }
-                return;
-            }
+            // The receive was ended to hold the sender back or to splice; who waits now says how it goes on.
+            error if error == -libc::ECANCELED => {}
             error => slot.end = End::Failed(-error),
         }
         if let Some(waker) = self.streams[index as usize].receive_waker.take() {
