@@ -128,7 +128,7 @@ def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path) -> Run
     config = fill(gateway.template, directory, gateway.name, {
         "ORIGIN": origin, "LISTEN": http, "LISTEN_TCP": tcp, "LISTEN_ADMIN": admin,
         "STREAM_MODULE": f"load_module {STREAM_MODULE};" if stream else "",
-        "STREAM": f"stream {{ server {{ listen {tcp} reuseport backlog=8192; proxy_pass {origin}; }} }}" if stream else "",
+        "STREAM": f"stream {{ server {{ listen {tcp} reuseport backlog=8192; proxy_buffer_size 64k; proxy_pass {origin}; }} }}" if stream else "",
     })
     command = [part.replace("@CONFIG@", str(config)) for part in gateway.command]
     return spawn(gateway.name, command, GATEWAY_CORE, directory, http, tcp, gateway.environment)

@@ -18,7 +18,8 @@ from gateways import HERE, LOAD_CORE, RINGGATE, Running
 
 @dataclass
 class Case:
-    """One kind of load. `bytes` is the length of each answer's body, in bytes."""
+    """One kind of load. `bytes` is the length of each answer's body, in bytes. With `requests` a run ends after so many and
+    not after a time, so that no answer is cut off half paid for."""
 
     name: str
     title: str
@@ -27,6 +28,7 @@ class Case:
     connections: int = 64
     listener: str = "http"
     new_connection: bool = False
+    requests: int = 0
 
 
 @dataclass
@@ -95,7 +97,8 @@ def run_ringgate(running: Running, case: Case, seconds: float) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "results.json"
         command = ["taskset", "-c", str(LOAD_CORE), RINGGATE, "bench", *work, "--connections", str(case.connections),
-                   "--duration", f"{int(seconds * 1000)}ms", "--json", str(out)]
+                   *(["--requests", str(case.requests)] if case.requests else ["--duration", f"{int(seconds * 1000)}ms"]),
+                   "--json", str(out)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not out.exists():
             raise SystemExit(f"ringgate bench failed:\n{done.stdout}{done.stderr}")

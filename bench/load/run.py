@@ -25,6 +25,9 @@ CASES = {
     "http-1m": Case("http-1m", "HTTP/1.1 keep-alive, 1 MiB, µs CPU per request", "/1m", 1 << 20, connections=16),
     "http-new": Case("http-new", "HTTP/1.1 new connection per request, µs CPU", "/128", 128, new_connection=True),
     "tcp-128": Case("tcp-128", "TCP relay, 128 B exchanges, µs CPU per exchange", "/128", 128, listener="tcp"),
+    "tcp-new": Case("tcp-new", "TCP relay, connect, 128 B exchange, close, µs CPU", "/128", 128, listener="tcp", new_connection=True),
+    "tcp-bulk": Case("tcp-bulk", "TCP relay, bulk in 4 flows, µs CPU per 16 MiB", "/16m", 16 << 20, connections=4, listener="tcp",
+                     requests=200),
 }
 IDLE = "idle"
 STARTUP = "start to first answer, ms"
