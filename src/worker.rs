@@ -146,6 +146,10 @@ async fn keep_house(context: Rc<Context>) {
         stats.engine_receive_paused.add(counts.receive_paused - before.receive_paused);
         stats.engine_sends_stalled.add(counts.sends_stalled - before.sends_stalled);
         stats.engine_completion_overflows.add(counts.completion_overflows - before.completion_overflows);
+        stats.engine_spliced_bytes.add(counts.spliced_bytes - before.spliced_bytes);
+        stats.engine_pipes_refused.add(counts.pipes_refused - before.pipes_refused);
+        stats.engine_pipes_used.set(counts.pipes_used as i64);
+        stats.engine_pipe_bytes.set(counts.pipe_bytes as i64);
         stats.tasks_panicked.add(counts.tasks_panicked - before.tasks_panicked);
         stats.tasks_active.set(counts.tasks_active as i64);
         stats.engine_buffers_free.set(counts.buffers_free as i64);

@@ -12,6 +12,7 @@
 //! | `announce` | the PROXY header that a new one begins with |
 //! | `idle` | idle connections to endpoints |
 //! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
+//! | `pace` | when a direction is bulk, and spliced rather than copied |
 //!
 //! No parsing of configuration, no decision that a pure module could make.
 
@@ -23,6 +24,7 @@ mod exchange;
 pub mod http1;
 mod idle;
 mod opening;
+mod pace;
 mod relay;
 mod tcp;
 

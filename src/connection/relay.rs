@@ -1,10 +1,12 @@
 //! Bytes in both directions between two streams, as they come: tcp connections and tunnels after an upgrade.
 //!
-//! Each direction ends on its own (half-close is passed on); silence in both ends the relay.
+//! Each direction ends on its own (half-close is passed on); silence in both ends the relay. A direction that has become
+//! bulk is spliced, past this process; [`Pace`] says when.
 
 use super::context::Context;
+use super::pace::Pace;
 use crate::base::Instant;
-use crate::engine::{Chunk, Outgoing, Raced, Stream, join, race};
+use crate::engine::{Chunk, Filled, Outgoing, Raced, Stream, join, race};
 use crate::health::Failure;
 use std::cell::Cell;
 use std::io;
@@ -30,8 +32,8 @@ pub(super) async fn relay(
     let activity =
         Activity { last: Cell::new(context.engine.now()), from_client: Cell::new(0), from_endpoint: Cell::new(0) };
     let failed = {
-        let up = copy(context, client.0, endpoint.0, client.1, &activity, &activity.from_client);
-        let down = copy(context, endpoint.0, client.0, endpoint.1, &activity, &activity.from_endpoint);
+        let up = forward(context, client.0, endpoint.0, client.1, &activity, &activity.from_client);
+        let down = forward(context, endpoint.0, client.0, endpoint.1, &activity, &activity.from_endpoint);
         let both = both_or_first_failure(up, down);
         match race(both, idle(context, &activity.last, idle_timeout)).await {
             Raced::First(failed) => failed,
@@ -57,8 +59,8 @@ enum Ended {
     Endpoint,
 }
 
-/// Copies one direction; `Err(true)`: the sender failed, `Err(false)`: the receiver.
-async fn copy(
+/// Moves one direction; `Err(true)`: the sender failed, `Err(false)`: the receiver.
+async fn forward(
     context: &Context,
     from: &Stream,
     to: &Stream,
@@ -67,13 +69,19 @@ async fn copy(
     count: &Cell<u64>,
 ) -> Result<(), bool> {
     let mut outgoing = Outgoing::default();
+    let mut pace = Pace::default();
     let mut chunk = first;
     loop {
         if !chunk.is_empty() {
             count.set(count.get() + chunk.len() as u64);
+            pace.copied(chunk.len());
             outgoing.chunk(chunk);
             sent(to.send(&mut outgoing).await)?;
             activity.last.set(context.engine.now());
+        }
+        if pace.is_bulk() {
+            // Boxed: most connections never come here, and need not hold the room for it.
+            Box::pin(splice(context, from, to, &mut pace, activity, count)).await?;
         }
         chunk = from.receive().await.map_err(|_| true)?;
         if chunk.is_empty() {
@@ -82,6 +90,30 @@ async fn copy(
         }
         activity.last.set(context.engine.now());
     }
+}
+
+/// Splices one direction for as long as it is bulk and nothing asks for a receive.
+async fn splice(
+    context: &Context,
+    from: &Stream,
+    to: &Stream,
+    pace: &mut Pace,
+    activity: &Activity,
+    count: &Cell<u64>,
+) -> Result<(), bool> {
+    let mut splice = context.engine.splice(from, to);
+    while pace.is_bulk() {
+        let Filled::Bytes(len) = splice.fill().await else { return Ok(()) };
+        count.set(count.get() + len as u64);
+        activity.last.set(context.engine.now());
+        pace.spliced(len);
+        while splice.drain().await.map_err(|_| false)? > 0 {
+            activity.last.set(context.engine.now());
+        }
+        activity.last.set(context.engine.now());
+    }
+    from.expect_bulk(false);
+    Ok(())
 }
 
 fn sent(result: io::Result<()>) -> Result<(), bool> {

@@ -249,6 +249,10 @@ stats! {
         engine_sends_stalled: counter count "Sends that had to wait for a slow reader.";
         engine_completion_overflows: counter count "Times that the completion queue was full.";
         engine_buffers_free: gauge count "Receive buffers that are free.";
+        engine_spliced_bytes: counter bytes "Bytes relayed inside the kernel, through a pipe, without being copied.";
+        engine_pipes_refused: counter count "Times that bytes to be spliced were copied because no pipe was free.";
+        engine_pipes_used: gauge count "Pipes that hold bytes for a slow reader.";
+        engine_pipe_bytes: gauge bytes "Bytes in these pipes.";
     }
     /// What the supervisor counts about reloads. One thread writes it.
     ConfigStats = "config" [] {

@@ -21,5 +21,6 @@ mod proxy_rivals;
 mod reload;
 mod retry;
 mod signals;
+mod splicing;
 mod surroundings;
 mod tcp;

@@ -28,6 +28,9 @@ const PLOTS: [Plot; 6] = [Plot::Echo, Plot::Ask, Plot::Tell, Plot::Both, Plot::C
 /// What the origin sends before all else: whoever has it is connected.
 const GREETING: u8 = b'!';
 const BYTES_MAX: u64 = 200_000;
+/// In one stream of so many it is far more, enough to be spliced.
+const BULK_EVERY: u64 = 4;
+const BULK_BYTES_MAX: u64 = 1_500_000;
 /// The other end's bytes belong to another number.
 const OTHER: u64 = 1 << 63;
 
@@ -71,8 +74,9 @@ pub enum Played {
 pub async fn client(engine: &Engine, ledger: &Ledger, wire: Wire) -> Played {
     let plot = PLOTS[(engine.random() % PLOTS.len() as u64) as usize];
     let id = engine.random() >> 1;
-    let up = (engine.random() % BYTES_MAX) as usize;
-    let down = if plot == Plot::Echo { up } else { (engine.random() % BYTES_MAX) as usize };
+    let most = if engine.random().is_multiple_of(BULK_EVERY) { BULK_BYTES_MAX } else { BYTES_MAX };
+    let up = (engine.random() % most) as usize;
+    let down = if plot == Plot::Echo { up } else { (engine.random() % most) as usize };
     let opening = format!("{} {id} {up} {down}\r\n", plot as usize);
     let greeted = async {
         wire.send(opening.as_bytes()).await?;

@@ -43,6 +43,7 @@ pub struct World {
 pub struct Summary {
     trace: u64,
     pub counts: Counts,
+    pub spliced_bytes: u64,
 }
 
 impl World {
@@ -91,7 +92,7 @@ impl World {
         engine.run(async move { ending.sleep(Duration::from_secs(300)).await });
         check_engine(&engine, buffers);
         ledger.check();
-        Summary { trace, counts: ledger.counts() }
+        Summary { trace, counts: ledger.counts(), spliced_bytes: engine.counts().spliced_bytes }
     }
 }
 
@@ -99,6 +100,7 @@ fn check_engine(engine: &Engine, buffers: u16) {
     let counts = engine.counts();
     assert_eq!(counts.streams, 0, "streams are left");
     assert_eq!(counts.buffers_free, u64::from(buffers), "buffers are left");
+    assert_eq!((counts.pipes_used, counts.pipe_bytes), (0, 0), "pipes are left");
     assert_eq!(counts.tasks_panicked, 0);
 }
 

@@ -1,0 +1,112 @@
+//! Whether one direction of a relay is bulk, which is cheaper to splice, or chatter, which is cheaper to copy. A decision
+//! over lengths alone; `relay` asks it, each direction apart.
+
+/// A piece of this length, in bytes, speaks for bulk while the direction is copied: about where both ways cost the same.
+const LARGE: usize = 16 * 1024;
+/// Bytes in large pieces, one after the other, after which a direction is spliced.
+const BULK_AFTER: usize = 256 * 1024;
+/// A spliced piece below this speaks for chatter; so many of them in a row, and the direction is copied again.
+const SMALL: usize = 8 * 1024;
+const SMALL_IN_A_ROW: u8 = 8;
+
+/// How one direction has gone lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// While copied: bytes in large pieces since the last small one.
+    large_bytes: usize,
+    /// While spliced: small pieces since the last large one.
+    small_pieces: u8,
+    bulk: bool,
+}
+
+impl Pace {
+    /// Whether the next bytes are to be spliced.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.bulk
+    }
+
+    /// So many bytes came with one receive.
+    pub(super) fn copied(&mut self, len: usize) {
+        self.large_bytes = if len < LARGE { 0 } else { self.large_bytes.saturating_add(len) };
+        if !self.bulk && self.large_bytes >= BULK_AFTER {
+            *self = Pace { bulk: true, ..Pace::default() };
+        }
+    }
+
+    /// So many bytes were moved by one splice.
+    pub(super) fn spliced(&mut self, len: usize) {
+        self.small_pieces = if len < SMALL { self.small_pieces + 1 } else { 0 };
+        if self.small_pieces >= SMALL_IN_A_ROW {
+            *self = Pace::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bulk() -> Pace {
+        let mut pace = Pace::default();
+        pace.copied(BULK_AFTER);
+        assert!(pace.is_bulk());
+        pace
+    }
+
+    #[test]
+    fn large_pieces_in_a_row_are_bulk() {
+        let mut pace = Pace::default();
+        for _ in 1..BULK_AFTER / LARGE {
+            pace.copied(LARGE);
+            assert!(!pace.is_bulk());
+        }
+        pace.copied(LARGE);
+        assert!(pace.is_bulk());
+    }
+
+    #[test]
+    fn a_small_piece_between_begins_anew() {
+        let mut pace = Pace::default();
+        for _ in 0..1000 {
+            pace.copied(BULK_AFTER - 1);
+            pace.copied(LARGE - 1);
+        }
+        assert!(!pace.is_bulk());
+    }
+
+    #[test]
+    fn small_splices_in_a_row_are_chatter() {
+        let mut pace = bulk();
+        for _ in 0..1000 {
+            (1..SMALL_IN_A_ROW).for_each(|_| pace.spliced(1));
+            pace.spliced(SMALL);
+        }
+        assert!(pace.is_bulk());
+        (0..SMALL_IN_A_ROW).for_each(|_| pace.spliced(SMALL - 1));
+        assert!(!pace.is_bulk());
+        // From then on it is as it was at first.
+        pace.copied(BULK_AFTER - 1);
+        assert!(!pace.is_bulk());
+    }
+
+    #[test]
+    fn copies_that_a_bulk_direction_makes_do_not_end_it() {
+        let mut pace = bulk();
+        (0..100).for_each(|_| pace.copied(1));
+        assert!(pace.is_bulk());
+    }
+
+    proptest! {
+        /// Whatever the lengths, pieces below both limits never become bulk and pieces above both never stay chatter.
+        #[test]
+        fn settles(lengths in proptest::collection::vec(0usize..1 << 20, 0..100), small: bool) {
+            let mut pace = Pace::default();
+            let mut feed = |len| if pace.is_bulk() { pace.spliced(len) } else { pace.copied(len) };
+            lengths.into_iter().for_each(&mut feed);
+            let steady = if small { SMALL - 1 } else { LARGE };
+            (0..BULK_AFTER / LARGE + usize::from(SMALL_IN_A_ROW)).for_each(|_| feed(steady));
+            prop_assert_eq!(pace.is_bulk(), !small);
+        }
+    }
+}
