@@ -118,9 +118,14 @@ impl Router {
         });
         match found {
             Some(route) => Ok(route),
-            None if other_method => Err(Miss::MethodNotAllowed(Allow { router: self, host, path })),
+            None if other_method => Err(Miss::MethodNotAllowed(self.allow(host, path))),
             None => Err(Miss::NoRoute),
         }
+    }
+
+    /// The methods that routes for this host and path take.
+    pub fn allow<'a>(&'a self, host: &'a [u8], path: &'a [u8]) -> Allow<'a> {
+        Allow { router: self, host, path }
     }
 
     #[inline]
@@ -148,6 +153,9 @@ impl fmt::Debug for Router {
     }
 }
 
+/// Every method that a route without methods takes and that has a name here; CONNECT is none of them.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH";
+
 /// The methods that would have found a route.
 #[derive(Clone, Copy)]
 pub struct Allow<'a> {
@@ -160,10 +168,17 @@ impl Allow<'_> {
     /// Appends the value of an Allow field (RFC 9110 section 10.2.1): `GET, HEAD`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut methods: Vec<MethodIndex> = Vec::new();
+        let mut any = false;
         self.router.hosts.find(self.host, |root| {
-            self.router.paths.walk(root, self.path, |entry: &Entry| methods.extend(entry.methods()));
+            self.router.paths.walk(root, self.path, |entry: &Entry| {
+                any |= entry.takes_any();
+                methods.extend(entry.methods());
+            });
             None::<()>
         });
+        if any {
+            return out.extend_from_slice(METHODS.as_bytes());
+        }
         methods.sort_unstable();
         methods.dedup();
         for (at, index) in methods.into_iter().enumerate() {

@@ -105,6 +105,11 @@ impl Entry {
         self.naming(method).or(self.any)
     }
 
+    /// Whether a route here names no methods.
+    pub fn takes_any(&self) -> bool {
+        self.any.is_some()
+    }
+
     pub fn methods(&self) -> impl Iterator<Item = MethodIndex> {
         self.named.iter().map(|(method, _)| *method)
     }

@@ -13,6 +13,9 @@ use crate::protocol::http1::{Forwarding, ResponseOptions};
 use crate::snapshot::{Route, Upstream};
 use std::pin::pin;
 
+/// Interim responses to one request. No endpoint has reason to send more, and each costs a write.
+const INTERIM_MAX: u32 = 32;
+
 pub(super) struct Attempt<'a> {
     pub scene: Scene<'a>,
     pub route: &'a Route,
@@ -78,7 +81,9 @@ impl Attempt<'_> {
         if let (Some(sent), Some(head)) = (self.record.request_sent, self.record.response_head) {
             stats.response_head_duration.record(head - sent);
         }
-        if end.uploaded && reusable && self.response.keep_alive {
+        // An endpoint that answered without asking for the body may take that for the next request.
+        let unasked = self.scene.request.expect_continue && !end.continued;
+        if end.uploaded && reusable && self.response.keep_alive && !unasked {
             connection.keep(self.scene.context, self.upstream, self.scene.client);
         }
         match (end.uploaded, end.keep_alive) {
@@ -97,14 +102,14 @@ impl Attempt<'_> {
         // A send that fails is not the last word: the endpoint may have answered before it closed.
         let _ = pin!(request.flush()).await;
         self.record.request_sent = Some(self.scene.context.engine.now());
-        pin!(self.response_head(sink, source)).await?;
-        let head = self.begin_response(sink, true)?;
+        let continued = pin!(self.response_head(sink, source)).await?;
+        let head = self.begin_response(sink, true, continued)?;
         if !head.upgraded {
             pin!(transfer(source, sink)).await.map_err(response_failure)?;
         } else {
             sink.flush().await.map_err(client_failure)?;
         }
-        Ok(End { uploaded: true, ..head })
+        Ok(head)
     }
 
     /// The request's body goes to the endpoint while its response may come already.
@@ -118,11 +123,16 @@ impl Attempt<'_> {
         let upload = pin!(transfer(body, request));
         let mut upload = Upload::new(upload);
         self.record.request_sent = Some(self.scene.context.engine.now());
-        upload.beside(self.response_head(sink, source)).await.map_err(request_failure)??;
-        let head = self.begin_response(sink, upload.is_complete())?;
+        let continued = upload.beside(self.response_head(sink, source)).await.map_err(request_failure)??;
+        // RFC 9110 section 7.8: the whole request comes first. What follows would be its body to one reader and another
+        // protocol to the other.
+        if self.response.status == 101 && !upload.is_complete() {
+            return Err(Failure::UpstreamMalformed);
+        }
+        let head = self.begin_response(sink, upload.is_complete(), continued)?;
         if head.upgraded {
             sink.flush().await.map_err(client_failure)?;
-            return Ok(End { uploaded: true, ..head });
+            return Ok(head);
         }
         let sent = match upload.beside(transfer(source, sink)).await {
             Ok(sent) => sent,
@@ -130,16 +140,18 @@ impl Attempt<'_> {
             Err(_) => transfer(source, sink).await,
         };
         sent.map_err(response_failure)?;
-        Ok(End { uploaded: upload.is_complete(), ..head })
+        Ok(head)
     }
 
-    /// Receives the final response head; interim ones go to the client as they come.
+    /// Receives the final response head; interim ones go to the client as they come. Whether a 100 was among them.
     async fn response_head(
         &mut self,
         sink: &mut impl ResponseSink,
         source: &mut impl ResponseSource,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let scene = self.scene;
+        let mut continued = false;
+        let mut left = INTERIM_MAX;
         loop {
             pin!(source.head(scene.request.method, self.response, self.deadline)).await.map_err(head_failure)?;
             let upgraded = self.response.status == 101;
@@ -148,8 +160,10 @@ impl Attempt<'_> {
             }
             if upgraded || !self.response.is_interim() {
                 self.record.response_head = Some(scene.context.engine.now());
-                return Ok(());
+                return Ok(continued);
             }
+            continued |= self.response.status == 100;
+            left = left.checked_sub(1).ok_or(Failure::UpstreamMalformed)?;
             // RFC 9110 section 15.2: no 1xx to an HTTP/1.0 client.
             if scene.request.version != Version::Http10 {
                 source.detach();
@@ -160,7 +174,12 @@ impl Attempt<'_> {
     }
 
     /// Writes the final head. A connection whose upload is not complete is closed after the response.
-    fn begin_response(&mut self, sink: &mut impl ResponseSink, uploaded: bool) -> Result<End, Failure> {
+    fn begin_response(
+        &mut self,
+        sink: &mut impl ResponseSink,
+        uploaded: bool,
+        continued: bool,
+    ) -> Result<End, Failure> {
         let scene = self.scene;
         let upgraded = self.response.status == 101;
         let length = self.response.body.for_downstream(scene.request.version);
@@ -169,7 +188,7 @@ impl Attempt<'_> {
         let keep_alive = staying && uploaded && length != BodyLength::UntilClose;
         self.record.status = self.response.status;
         sink.response_head(self.response, &self.options(keep_alive, length));
-        Ok(End { upgraded, keep_alive, uploaded })
+        Ok(End { upgraded, keep_alive, uploaded, continued })
     }
 
     fn options(&self, keep_alive: bool, body: BodyLength) -> ResponseOptions<'_> {
@@ -186,7 +205,10 @@ impl Attempt<'_> {
 struct End {
     upgraded: bool,
     keep_alive: bool,
+    /// The request was complete before its response began.
     uploaded: bool,
+    /// A 100 came before the final response.
+    continued: bool,
 }
 
 struct Progress {

@@ -3,6 +3,7 @@
 //! The client's protocol calls [`run`] with its side; the endpoint's side is opened here. Everything that is decided is
 //! decided by pure modules; this is the order in which they are asked.
 
+mod answer;
 mod attempt;
 mod record;
 mod sides;
@@ -23,10 +24,11 @@ use crate::engine::Stream;
 use crate::health::Failure;
 use crate::health::failure::Retry;
 use crate::protocol::http::{BodyLength, RequestHead, ResponseHead, TargetForm};
-use crate::protocol::http1::{ErrorResponse, request_id};
+use crate::protocol::http1::request_id;
 use crate::router::Miss;
 use crate::snapshot::{HttpSettings, Route, Upstream};
 use crate::upstream::UpstreamIndex;
+use answer::{Answer, last_recipient};
 use attempt::{Attempt, AttemptError, forwarding};
 use std::pin::pin;
 
@@ -70,38 +72,19 @@ pub(super) async fn run(
     let own = record.request_id.as_bytes();
     record.client_request_id = request_id(scene.request, &forwarding(scene, record)) != own;
     let mut allow = Vec::new();
-    let failure = match pin!(forward(scene, body, sink, response, pair, record, &mut allow)).await {
-        Ok(outcome) => return outcome,
-        Err(failure) => failure,
+    let answer = match scene.request.max_forwards {
+        Some(0) => last_recipient(scene, record, &mut allow),
+        _ => match pin!(forward(scene, body, sink, response, pair, record, &mut allow)).await {
+            Ok(outcome) => return outcome,
+            Err(failure) => Answer::to(failure),
+        },
     };
-    record.failure = Some(failure);
-    let verdict = failure.verdict();
     if sink.has_begun() && response.body.for_downstream(scene.request.version) == BodyLength::UntilClose {
+        record.failure = answer.failure;
         return Outcome::Reset;
     }
-    if sink.has_begun() || verdict.status == 0 {
-        return Outcome::Abort;
-    }
-    record.status = verdict.status;
-    body.detach();
-    // A body that was not read stands between this request and the next.
-    let drained = matches!(body.ready(), Ok(Ready::End));
-    let keep_alive = scene.keep_alive && drained && verdict.status != 408;
-    sink.error(&ErrorResponse {
-        status: verdict.status,
-        text: verdict.text,
-        version: scene.request.version,
-        keep_alive,
-        head_only: scene.request.method == crate::protocol::http::Method::Head,
-        allow: (!allow.is_empty()).then_some(&allow[..]),
-        retry_after_s: None,
-        request_id: record.shown_request_id(scene.request),
-    });
-    match sink.flush().await {
-        Ok(()) if keep_alive => Outcome::Keep,
-        Ok(()) => Outcome::Close,
-        Err(_) => Outcome::Abort,
-    }
+    // Boxed: most exchanges end without.
+    Box::pin(answer.send(scene, &allow, body, sink, record)).await
 }
 
 async fn forward(
@@ -143,6 +126,14 @@ async fn forward(
     Err(failure)
 }
 
+/// The path by which the request finds its route: the same that the endpoint gets.
+fn routed_path(request: &RequestHead) -> &[u8] {
+    match request.form() {
+        TargetForm::Asterisk => b"/",
+        _ => request.path(),
+    }
+}
+
 /// The route of the request and the upstream that it goes to this time.
 fn find<'a>(
     scene: Scene<'a>,
@@ -150,10 +141,7 @@ fn find<'a>(
     allow: &mut Vec<u8>,
 ) -> Result<(&'a Route, UpstreamIndex, &'a Upstream), Failure> {
     let request = scene.request;
-    let path = match request.form() {
-        TargetForm::Asterisk => b"/",
-        _ => request.path(),
-    };
+    let path = routed_path(request);
     let index = match scene.settings.router.route(request.host(), path, request.method_bytes()) {
         Ok(index) => index,
         Err(Miss::NoRoute) => return Err(Failure::NoRoute),

@@ -27,6 +27,8 @@ enum Body {
     Exact(u64),
     Chunked,
     UntilClose,
+    /// Its framing made no sense: where it ends, nobody knows.
+    Broken,
 }
 
 /// What can be had of the body without receiving.
@@ -188,6 +190,7 @@ impl MessageReader {
     pub(super) fn step(&mut self, stream: &Stream) -> Result<Step, ReadError> {
         let step = match self.body {
             Body::Done => Step::End,
+            Body::Broken => return Err(ReadError::Framing),
             _ if self.pending.is_empty() => Step::NeedMore,
             Body::UntilClose => Step::Piece(self.take_pending()),
             Body::Exact(left) => {
@@ -207,7 +210,10 @@ impl MessageReader {
 
     fn step_chunked(&mut self) -> Result<Step, ReadError> {
         let Some(decoder) = &mut self.decoder else { return Err(ReadError::Framing) };
-        let step = decoder.next(&self.pending).map_err(|_| ReadError::Framing)?;
+        let Ok(step) = decoder.next(&self.pending) else {
+            self.body = Body::Broken;
+            return Err(ReadError::Framing);
+        };
         self.pending.advance(step.consumed);
         Ok(match step.event {
             ChunkedEvent::NeedMore => Step::NeedMore,

@@ -25,6 +25,7 @@ use crate::engine::{Chunk, Engine, Outgoing, Stream};
 use crate::health::Failure;
 use crate::protocol::http::{RequestHead, ResponseHead, Version};
 use crate::protocol::http1::{ErrorResponse, HeadError, HeadLimits, parse_request, write_error};
+use crate::router::METHODS;
 use crate::snapshot::{HttpSettings, Protocol};
 use std::cell::RefCell;
 use std::pin::pin;
@@ -315,7 +316,7 @@ async fn refuse(request: &mut RequestHead, sink: &mut Sink<'_>, record: &mut Rec
         version: Version::Http11,
         keep_alive: false,
         head_only: false,
-        allow: is_method.then_some(b"GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH"),
+        allow: is_method.then_some(METHODS.as_bytes()),
         retry_after_s: None,
         request_id: record.request_id.as_bytes(),
     });

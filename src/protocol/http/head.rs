@@ -32,6 +32,8 @@ pub struct RequestHead {
     pub upgrade: bool,
     /// The client takes trailers (`TE: trailers`).
     pub accepts_trailers: bool,
+    /// How many more gateways may pass on this OPTIONS or TRACE (RFC 9110 section 7.6.2); at 0, none may.
+    pub max_forwards: Option<u64>,
     pub(in crate::protocol) form: TargetForm,
     pub(in crate::protocol) method_name: Span,
     pub(in crate::protocol) target: Span,

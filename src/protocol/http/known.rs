@@ -25,6 +25,9 @@ pub enum Known {
     XForwardedOther,
     XRequestId,
     Http2Settings,
+    MaxForwards,
+    /// `Content_Length`, `Transfer_Encoding`: to endpoints that see fields as environment variables, the framing itself.
+    FramingLookalike,
 }
 
 impl Known {
@@ -72,6 +75,9 @@ impl Known {
             (14, b'h') if token_is(name, b"http2-settings") => Known::Http2Settings,
             (16, b'p') if token_is(name, b"proxy-connection") => Known::ProxyConnection,
             (17, b't') if token_is(name, b"transfer-encoding") => Known::TransferEncoding,
+            (12, b'm') if token_is(name, b"max-forwards") => Known::MaxForwards,
+            (14, b'c') if token_is(&dashed::<14>(name), b"content-length") => Known::FramingLookalike,
+            (17, b't') if token_is(&dashed::<17>(name), b"transfer-encoding") => Known::FramingLookalike,
             (13.., b'x') => classify_forwarded(name),
             _ => Known::Other,
         }
@@ -98,19 +104,25 @@ static FIRST_LETTERS: [u32; LONG + 1] = {
     table[7] = letter(b'u') | letter(b't');
     table[9] = letter(b'f');
     table[10] = letter(b'c') | letter(b'k');
-    table[12] = letter(b'x');
+    table[12] = letter(b'x') | letter(b'm');
     table[14] |= letter(b'c') | letter(b'h');
     table[16] |= letter(b'p');
     table[17] |= letter(b't');
     table
 };
 
+/// The first bytes of a name with `-` for each `_`.
+fn dashed<const N: usize>(name: &[u8]) -> [u8; N] {
+    let bytes = name.first_chunk().copied().unwrap_or([0; N]);
+    bytes.map(|byte| if byte == b'_' { b'-' } else { byte })
+}
+
 fn classify_forwarded(name: &[u8]) -> Known {
     let Some((prefix, rest)) = name.split_first_chunk::<12>() else {
         return Known::Other;
     };
     // To endpoints that hand fields on as environment variables, `X_Forwarded_For` is the same name.
-    let dashed = prefix.map(|byte| if byte == b'_' { b'-' } else { byte });
+    let dashed = dashed::<12>(prefix);
     if !token_is(&dashed, b"x-forwarded-") {
         return Known::Other;
     }
@@ -188,6 +200,9 @@ mod tests {
         ("x-forwarded-port", Known::XForwardedOther),
         ("x_forwarded_for", Known::XForwardedOther),
         ("x-forwarded_host", Known::XForwardedOther),
+        ("max-forwards", Known::MaxForwards),
+        ("content_length", Known::FramingLookalike),
+        ("transfer_encoding", Known::FramingLookalike),
         ("x-forwarded-", Known::Other),
         ("x-forwarded", Known::Other),
         ("", Known::Other),

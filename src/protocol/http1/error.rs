@@ -43,8 +43,12 @@ pub enum Malformed {
     ContentLength,
     /// Transfer-Encoding twice, in HTTP/1.0, or with `chunked` anywhere but alone.
     TransferEncoding,
-    /// Both Content-Length and Transfer-Encoding.
+    /// Both Content-Length and Transfer-Encoding, or a name that some take for one of them.
     Framing,
+    /// TRACE with a body.
+    Content,
+    /// Max-Forwards of OPTIONS or TRACE that is not one decimal number.
+    MaxForwards,
     /// A Connection field with too many options.
     Connection,
     /// A status below 100.
@@ -64,6 +68,8 @@ impl Malformed {
             Malformed::ContentLength => "content_length",
             Malformed::TransferEncoding => "transfer_encoding",
             Malformed::Framing => "framing",
+            Malformed::Content => "content",
+            Malformed::MaxForwards => "max_forwards",
             Malformed::Connection => "connection",
             Malformed::Status => "status",
         }

@@ -7,7 +7,7 @@ use crate::protocol::http::{Field, Headers, IRREGULAR, Known, LISTED, Span, Vers
 /// Options in one message's Connection fields. More serve nobody, and each costs a walk over the fields.
 const CONNECTION_OPTIONS_MAX: usize = 32;
 
-const KNOWN: usize = Known::Http2Settings as usize + 1;
+const KNOWN: usize = Known::FramingLookalike as usize + 1;
 
 /// Where the known names occurred.
 pub(super) struct Seen {
@@ -27,7 +27,7 @@ impl Seen {
         self.has(known).then(|| self.values[known as usize])
     }
 
-    fn is_duplicate(&self, known: Known) -> bool {
+    pub fn is_duplicate(&self, known: Known) -> bool {
         self.duplicate & known.bit() != 0
     }
 }
@@ -105,8 +105,12 @@ pub(super) enum Framing {
 #[inline]
 pub(super) fn framing(seen: &Seen, headers: &Headers, version: Version) -> Result<Framing, HeadError> {
     const FRAMING: u32 = Known::set(&[Known::ContentLength, Known::TransferEncoding]);
-    if seen.present & FRAMING == 0 {
+    const NAMED: u32 = FRAMING | Known::FramingLookalike.bit();
+    if seen.present & NAMED == 0 {
         return Ok(Framing::None);
+    }
+    if seen.has(Known::FramingLookalike) {
+        return Err(Malformed::Framing.into());
     }
     // RFC 9112 section 6.3: both at once "might indicate an attempt to perform request smuggling".
     if seen.present & FRAMING == FRAMING {
@@ -117,13 +121,13 @@ pub(super) fn framing(seen: &Seen, headers: &Headers, version: Version) -> Resul
         if seen.is_duplicate(Known::ContentLength) {
             return Err(Malformed::ContentLength.into());
         }
-        return content_length(value.of(&headers.storage)).map(Framing::Length).ok_or(Malformed::ContentLength.into());
+        return decimal(value.of(&headers.storage)).map(Framing::Length).ok_or(Malformed::ContentLength.into());
     }
     transfer_encoding(seen, headers, version).map(|()| Framing::Chunked)
 }
 
 /// One decimal number of at most 64 bits (RFC 9110 section 8.6): no sign, no list, no blank.
-fn content_length(value: &[u8]) -> Option<u64> {
+pub(super) fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Request heads: bytes → [`RequestHead`]. `httparse` reads the grammar; this adds the rules that leave one reading only.
 
 use super::error::{HeadError, Malformed};
-use super::fields::{Framing, Seen, connection_options, framing, is_plain_number, read_fields};
+use super::fields::{Framing, Seen, connection_options, decimal, framing, is_plain_number, read_fields};
 use super::{EMPTY_LINES_MAX, HEADERS_MAX, HeadLimits, Parsed};
 use crate::protocol::http::{BodyLength, Known, Method, RequestHead, Span, TargetForm, Version, token_is};
 use std::mem::MaybeUninit;
@@ -49,6 +49,9 @@ pub fn parse_request(bytes: &[u8], limits: &HeadLimits, head: &mut RequestHead) 
     read_host(&seen, head)?;
     read_body(&seen, head)?;
     read_connection(&seen, head)?;
+    if matches!(head.method, Method::Options | Method::Trace) {
+        read_traced(&seen, head)?;
+    }
     Ok(Parsed::Complete(skipped + len))
 }
 
@@ -158,7 +161,7 @@ fn read_absolute_target(target: &[u8], head: &mut RequestHead) -> Result<(), Hea
 /// RFC 9112 section 3.2: one valid Host field, which HTTP/1.0 alone may lack.
 #[inline]
 fn read_host(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
-    if seen.duplicate & Known::Host.bit() != 0 {
+    if seen.is_duplicate(Known::Host) {
         return Err(Malformed::Host.into());
     }
     let Some(host) = seen.span(Known::Host) else {
@@ -239,6 +242,18 @@ fn read_body(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
     Ok(())
 }
 
+/// What OPTIONS and TRACE ask of each gateway on their way (RFC 9110 sections 7.6.2 and 9.3.8).
+fn read_traced(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
+    if head.method == Method::Trace && !head.body.is_empty() {
+        return Err(Malformed::Content.into());
+    }
+    if let Some(value) = seen.span(Known::MaxForwards) {
+        let number = decimal(value.of(&head.headers.storage)).filter(|_| !seen.is_duplicate(Known::MaxForwards));
+        head.max_forwards = Some(number.ok_or(Malformed::MaxForwards)?);
+    }
+    Ok(())
+}
+
 #[inline]
 fn read_connection(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError> {
     let options = connection_options(seen, &mut head.headers)?;
@@ -252,7 +267,7 @@ fn read_connection(seen: &Seen, head: &mut RequestHead) -> Result<(), HeadError>
     let storage = &head.headers.storage;
     if let Some(expect) = seen.span(Known::Expect) {
         // RFC 9110 section 10.1.1; of an HTTP/1.0 client the expectation is ignored.
-        if seen.duplicate & Known::Expect.bit() != 0 || !token_is(expect.of(storage), b"100-continue") {
+        if seen.is_duplicate(Known::Expect) || !token_is(expect.of(storage), b"100-continue") {
             return Err(HeadError::ExpectationUnknown);
         }
         head.expect_continue = current && !matches!(head.body, BodyLength::Empty | BodyLength::Exact(0));

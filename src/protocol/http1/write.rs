@@ -50,6 +50,9 @@ pub fn write_request(bytes: &mut Vec<u8>, head: &RequestHead, forwarding: &Forwa
     if !head.expect_continue {
         drop |= Known::Expect.bit();
     }
+    if head.max_forwards.is_some() {
+        drop |= Known::MaxForwards.bit();
+    }
     if forwarding.request_id.is_some() {
         drop |= Known::XRequestId.bit();
     }
@@ -72,6 +75,11 @@ pub fn write_request(bytes: &mut Vec<u8>, head: &RequestHead, forwarding: &Forwa
     }
     copy_lines(out, headers, head.line_len, drop);
     write_framing(out, headers, head.body, drop);
+    if let Some(number) = head.max_forwards {
+        out.put(b"Max-Forwards: ");
+        out.put_decimal(number.saturating_sub(1));
+        out.put(b"\r\n");
+    }
     write_forwarding(out, head, forwarding);
     let te = head.accepts_trailers;
     if te {

@@ -12,8 +12,11 @@ pub enum Client {
     Gets(Vec<u8>),
     /// These bytes; then the connection ends in good order.
     GetsAndEnd(Vec<u8>),
-    /// These bytes, which are not a whole response; then the connection ends.
-    GetsCut(Vec<u8>),
+    /// Some of these bytes, which are not a whole response, and the end of the connection; or 502, where none has gone
+    /// out when the gateway sees that more will not come.
+    GetsBroken(Vec<u8>),
+    /// The gateway's own answer with this status; then the connection ends, which was not announced.
+    OwnAndEnd(u16),
     /// These bytes; what follows is no whole message, and the connection ends once the client has ended its side.
     Waits(Vec<u8>),
 }
@@ -163,8 +166,18 @@ impl Case {
         self
     }
 
-    pub fn gets_cut(mut self, bytes: impl AsRef<[u8]>) -> Case {
-        self.client = Client::GetsCut(bytes.as_ref().to_vec());
+    pub fn gets_broken(mut self, bytes: impl AsRef<[u8]>) -> Case {
+        self.client = Client::GetsBroken(bytes.as_ref().to_vec());
+        self
+    }
+
+    pub fn own(mut self, status: u16) -> Case {
+        self.client = Client::Own(status);
+        self
+    }
+
+    pub fn own_and_end(mut self, status: u16) -> Case {
+        self.client = Client::OwnAndEnd(status);
         self
     }
 
@@ -194,7 +207,8 @@ impl Case {
             Client::Own(status) => format!("{status}, kept open"),
             Client::Gets(bytes) => format!("{}, kept open", first(bytes)),
             Client::GetsAndEnd(bytes) => format!("{}, closed", first(bytes)),
-            Client::GetsCut(_) => "cut off".to_owned(),
+            Client::GetsBroken(_) => "502, or cut off once some of it has gone out".to_owned(),
+            Client::OwnAndEnd(status) => format!("{status}, closed"),
             Client::Waits(_) => "waits for the rest".to_owned(),
         };
         let origin = match &self.origin {

@@ -15,8 +15,13 @@ fn names() -> Vec<Case> {
         refused(400, "9112 5.1", "a space before the colon of Host", "GET / HTTP/1.1\r\nHost : a\r\n\r\n").rfc(COLON),
         refused(400, "9112 5.1", "a space before the colon of Content-Length", post("Content-Length : 3\r\n", "abc"))
             .rfc(COLON),
-        refused(400, "9112 5.1", "a space before the colon of Transfer-Encoding", post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"))
-            .rfc(COLON),
+        refused(
+            400,
+            "9112 5.1",
+            "a space before the colon of Transfer-Encoding",
+            post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
+        )
+        .rfc(COLON),
         refused(400, "9110 5.1", "an empty name", get(": b\r\n")).rfc(TOKEN).why("CVE-2023-25725."),
         refused(400, "9110 5.1", "an empty name hides what follows", post(": x\r\nContent-Length: 3\r\n", "abc"))
             .rfc(TOKEN)
@@ -60,7 +65,8 @@ fn values() -> Vec<Case> {
         passed("9110 5.5", "bytes that are not ASCII", b"GET / HTTP/1.1\r\nHost: a\r\nX: \xe9\xff\x80\r\n\r\n")
             .rfc("obs-text: valid, opaque"),
         passed("9110 5.5", "an empty value", get("X: \r\n")).rfc("valid"),
-        changed("9112 5.1", "no space after the colon", get("X:b\r\n"), get("X: b\r\n")).rfc("valid: the space is optional"),
+        changed("9112 5.1", "no space after the colon", get("X:b\r\n"), get("X: b\r\n"))
+            .rfc("valid: the space is optional"),
         changed("9112 5.1", "whitespace around a value", get("X: \t b \t\r\n"), get("X: b\r\n"))
             .rfc("no part of the value"),
         changed("9112 5.1", "no value and no space", get("X:\r\n"), get("X: \r\n")).rfc("valid"),
@@ -76,11 +82,13 @@ fn folding() -> Vec<Case> {
     vec![
         refused(400, "9112 5.2", "a folded value", get("X: a\r\n b\r\n")).rfc(FOLD),
         refused(400, "9112 5.2", "a value folded by a tab", get("X: a\r\n\tb\r\n")).rfc(FOLD),
-        refused(400, "9112 5.2", "a folded Transfer-Encoding", post("Transfer-Encoding:\r\n chunked\r\n", "0\r\n\r\n")).rfc(FOLD),
+        refused(400, "9112 5.2", "a folded Transfer-Encoding", post("Transfer-Encoding:\r\n chunked\r\n", "0\r\n\r\n"))
+            .rfc(FOLD),
         refused(400, "9112 5.2", "Content-Length hidden in a fold", get("X: a\r\n Content-Length: 5\r\n")).rfc(FOLD),
         refused(400, "9112 5.2", "a folded Host", "GET / HTTP/1.1\r\nHost: a\r\n .evil\r\n\r\n").rfc(FOLD),
         refused(400, "9112 5.2", "a line of blanks alone", get("X: a\r\n  \r\nY: b\r\n")).rfc(FOLD),
-        refused(400, "9112 5.2", "a folded Expect", post("Expect:\r\n 100-continue\r\nContent-Length: 1\r\n", "a")).rfc(FOLD),
+        refused(400, "9112 5.2", "a folded Expect", post("Expect:\r\n 100-continue\r\nContent-Length: 1\r\n", "a"))
+            .rfc(FOLD),
     ]
 }
 
@@ -91,7 +99,8 @@ fn host() -> Vec<Case> {
         refused(400, "9112 3.2", "no Host", "GET / HTTP/1.1\r\n\r\n").rfc(MUST),
         refused(400, "9112 3.2", "two Hosts that differ", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").rfc(MUST),
         refused(400, "9112 3.2", "two Hosts that agree", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n").rfc(MUST),
-        refused(400, "9112 3.2", "two Hosts far apart", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: b\r\n\r\n").rfc(MUST),
+        refused(400, "9112 3.2", "two Hosts far apart", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: b\r\n\r\n")
+            .rfc(MUST),
         refused(400, "9110 7.2", "a list of hosts", host("a, b")).rfc(MUST),
         refused(400, "9110 7.2", "two hosts by a space", host("a b")).rfc(MUST),
         refused(400, "9110 7.2", "a host with a path", host("a/b")).rfc(MUST),
@@ -124,7 +133,8 @@ fn limits() -> Vec<Case> {
         passed("9110 5.4", "as many fields as the limit", many(63)).rfc("no limit is given"),
         refused(431, "9110 5.4", "one field above the limit", many(64)).rfc("MUST be a 4xx where it is too large"),
         passed("9110 5.4", "a head of exactly the limit", sized(8192)).rfc("no limit is given"),
-        refused(431, "9110 5.4", "a head one byte above the limit", sized(8193)).rfc("MUST be a 4xx where it is too large"),
+        refused(431, "9110 5.4", "a head one byte above the limit", sized(8193))
+            .rfc("MUST be a 4xx where it is too large"),
         refused(431, "9110 5.4", "a field that never ends", format!("GET / HTTP/1.1\r\nX: {}", "y".repeat(9000)))
             .rfc("MUST be a 4xx where it is too large"),
     ]

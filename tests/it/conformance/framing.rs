@@ -12,25 +12,70 @@ fn both() -> Vec<Case> {
     const BOTH: &str = "Transfer-Encoding overrides; MAY be refused as smuggling";
     let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     vec![
-        refused(400, "9112 6.3", "CL.TE", post("Content-Length: 45\r\nTransfer-Encoding: chunked\r\n", smuggled)).rfc(BOTH),
-        refused(400, "9112 6.3", "TE.CL", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "29\r\nGET /smuggled HTTP/1.1\r\n\r\n0\r\n\r\n"))
+        refused(400, "9112 6.3", "CL.TE", post("Content-Length: 45\r\nTransfer-Encoding: chunked\r\n", smuggled))
             .rfc(BOTH),
-        refused(400, "9112 6.3", "both, with the length right", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"))
+        refused(
+            400,
+            "9112 6.3",
+            "TE.CL",
+            post(
+                "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+                "29\r\nGET /smuggled HTTP/1.1\r\n\r\n0\r\n\r\n",
+            ),
+        )
+        .rfc(BOTH),
+        refused(
+            400,
+            "9112 6.3",
+            "both, with the length right",
+            post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        )
+        .rfc(BOTH),
+        refused(
+            400,
+            "9112 6.3",
+            "both, with Content-Length 0",
+            post("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", smuggled),
+        )
+        .rfc(BOTH),
+        refused(
+            400,
+            "9112 6.3",
+            "both, far apart",
+            post("Content-Length: 3\r\nA: b\r\nC: d\r\ntRANSFER-eNCODING: chunked\r\n", smuggled),
+        )
+        .rfc(BOTH),
+        refused(
+            400,
+            "9112 6.3",
+            "both, the coding unknown",
+            post("Content-Length: 3\r\nTransfer-Encoding: xchunked\r\n", "abc"),
+        )
+        .rfc(BOTH),
+        refused(
+            400,
+            "9112 6.3",
+            "both, the coding `identity`",
+            post("Content-Length: 3\r\nTransfer-Encoding: identity\r\n", "abc"),
+        )
+        .rfc(BOTH),
+        refused(400, "9112 6.3", "both, the coding empty", post("Content-Length: 3\r\nTransfer-Encoding:\r\n", "abc"))
             .rfc(BOTH),
-        refused(400, "9112 6.3", "both, with Content-Length 0", post("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", smuggled))
-            .rfc(BOTH),
-        refused(400, "9112 6.3", "both, far apart", post("Content-Length: 3\r\nA: b\r\nC: d\r\ntRANSFER-eNCODING: chunked\r\n", smuggled))
-            .rfc(BOTH),
-        refused(400, "9112 6.3", "both, the coding unknown", post("Content-Length: 3\r\nTransfer-Encoding: xchunked\r\n", "abc"))
-            .rfc(BOTH),
-        refused(400, "9112 6.3", "both, the coding `identity`", post("Content-Length: 3\r\nTransfer-Encoding: identity\r\n", "abc"))
-            .rfc(BOTH),
-        refused(400, "9112 6.3", "both, the coding empty", post("Content-Length: 3\r\nTransfer-Encoding:\r\n", "abc")).rfc(BOTH),
         refused(400, "9112 6.3", "both of GET", get("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n")).rfc(BOTH),
-        refused(400, "9112 6.1", "both of HTTP/1.0", "POST / HTTP/1.0\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc")
-            .rfc("MUST be treated as faulty framing"),
-        refused(400, "9112 6.3", "both, one hidden by Connection", post("Connection: Content-Length\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n", smuggled))
-            .rfc(BOTH),
+        refused(
+            400,
+            "9112 6.1",
+            "both of HTTP/1.0",
+            "POST / HTTP/1.0\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+        )
+        .rfc("MUST be treated as faulty framing"),
+        refused(
+            400,
+            "9112 6.3",
+            "both, one hidden by Connection",
+            post("Connection: Content-Length\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n", smuggled),
+        )
+        .rfc(BOTH),
     ]
 }
 
@@ -40,9 +85,15 @@ fn lengths() -> Vec<Case> {
     vec![
         refused(400, "9112 6.3", "two lengths that differ", post("Content-Length: 3\r\nContent-Length: 0\r\n", "abc"))
             .rfc("MUST be 400"),
-        refused(400, "9110 8.6", "two lengths that agree", post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc")).rfc(LIST),
-        refused(400, "9110 8.6", "two lengths, one with a leading zero", post("Content-Length: 3\r\nContent-Length: 03\r\n", "abc"))
+        refused(400, "9110 8.6", "two lengths that agree", post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc"))
             .rfc(LIST),
+        refused(
+            400,
+            "9110 8.6",
+            "two lengths, one with a leading zero",
+            post("Content-Length: 3\r\nContent-Length: 03\r\n", "abc"),
+        )
+        .rfc(LIST),
         refused(400, "9110 8.6", "a list of equal lengths", with("3, 3")).rfc(LIST),
         refused(400, "9110 8.6", "a list of lengths", with("3, 4")).rfc(LIST),
         refused(400, "9110 8.6", "a list without spaces", with("3,3")).rfc(LIST),
@@ -61,17 +112,22 @@ fn lengths() -> Vec<Case> {
         refused(400, "9110 8.6", "quotes", with("\"3\"")).rfc(LENGTH),
         refused(400, "9110 8.6", "a parameter", with("3;a=b")).rfc(LENGTH),
         refused(400, "9110 8.6", "digits of another script", with("\u{663}")).rfc(LENGTH),
-        refused(400, "9110 8.6", "one more than 64 bits", with("18446744073709551616")).rfc("integer overflow MUST be anticipated"),
-        refused(400, "9110 8.6", "2 to the 64th and three", with("18446744073709551619")).rfc("integer overflow MUST be anticipated"),
-        refused(400, "9110 8.6", "a hundred digits", with(&"9".repeat(100))).rfc("integer overflow MUST be anticipated"),
-        refused(413, "9110 8.6", "the largest length of 64 bits", with("18446744073709551615")).rfc("may be refused as too large"),
+        refused(400, "9110 8.6", "one more than 64 bits", with("18446744073709551616"))
+            .rfc("integer overflow MUST be anticipated"),
+        refused(400, "9110 8.6", "2 to the 64th and three", with("18446744073709551619"))
+            .rfc("integer overflow MUST be anticipated"),
+        refused(400, "9110 8.6", "a hundred digits", with(&"9".repeat(100)))
+            .rfc("integer overflow MUST be anticipated"),
+        refused(413, "9110 8.6", "the largest length of 64 bits", with("18446744073709551615"))
+            .rfc("may be refused as too large"),
         refused(400, "9112 6.3", "a length behind a vertical tab", with("\x0b3")).rfc(LENGTH),
         passed("9110 8.6", "a plain length", with("3")).rfc("valid"),
         changed("9110 8.6", "a length with leading zeros", with("0003"), with("3"))
             .rfc("valid")
             .why("Written anew, for those who read it as octal."),
         changed("9112 5.1", "a length with blanks around it", with(" \t3 \t"), with("3")).rfc("valid"),
-        incomplete("9112 6.3", "less body than the length says", post("Content-Length: 5\r\n", "abc")).rfc("an incomplete message"),
+        incomplete("9112 6.3", "less body than the length says", post("Content-Length: 5\r\n", "abc"))
+            .rfc("an incomplete message"),
     ]
 }
 
@@ -84,8 +140,13 @@ fn codings() -> Vec<Case> {
         changed("9112 6.1", "chunked in capitals", with("CHUNKED"), with("CHUNKED")).rfc("codings ignore letter case"),
         passed("9112 6.1", "chunked", with("chunked")).rfc("valid"),
         changed("9112 5.1", "chunked with blanks around it", with(" \tchunked \t"), with("chunked")).rfc("valid"),
-        changed("9112 5.1", "no space before chunked", post("Transfer-Encoding:chunked\r\n", "0\r\n\r\n"), with("chunked"))
-            .rfc("valid"),
+        changed(
+            "9112 5.1",
+            "no space before chunked",
+            post("Transfer-Encoding:chunked\r\n", "0\r\n\r\n"),
+            with("chunked"),
+        )
+        .rfc("valid"),
         refused(501, "9112 6.1", "a coding before chunked", with("gzip, chunked")).rfc(UNKNOWN),
         refused(501, "9112 6.1", "xchunked", with("xchunked")).rfc(UNKNOWN),
         refused(501, "9112 6.1", "chunkedx", with("chunkedx")).rfc(UNKNOWN),
@@ -96,12 +157,27 @@ fn codings() -> Vec<Case> {
         refused(501, "9112 6.1", "chunked in quotes", with("\"chunked\"")).rfc(UNKNOWN),
         refused(501, "9112 7.1", "chunked with a parameter", with("chunked;a=b")).rfc("SHOULD be an error"),
         refused(501, "9112 6.1", "chunked twice in one field", with("chunked, chunked")).rfc(TWICE),
-        refused(400, "9112 6.1", "chunked in two fields", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"))
-            .rfc(TWICE),
-        refused(400, "9112 6.1", "chunked and then identity", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"))
-            .rfc(LAST),
-        refused(400, "9112 6.1", "identity and then chunked", post("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"))
-            .rfc("well framed, in a coding that is obsolete"),
+        refused(
+            400,
+            "9112 6.1",
+            "chunked in two fields",
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        )
+        .rfc(TWICE),
+        refused(
+            400,
+            "9112 6.1",
+            "chunked and then identity",
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"),
+        )
+        .rfc(LAST),
+        refused(
+            400,
+            "9112 6.1",
+            "identity and then chunked",
+            post("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        )
+        .rfc("well framed, in a coding that is obsolete"),
         refused(400, "9112 6.3", "chunked before another coding", with("chunked, gzip")).rfc(LAST),
         refused(400, "9112 6.3", "a comma behind chunked", with("chunked,"))
             .rfc("an empty element is to be ignored")
@@ -114,19 +190,49 @@ fn codings() -> Vec<Case> {
         refused(400, "9110 5.5", "a form feed behind chunked", with("chunked\x0c")).rfc("no field value"),
         refused(400, "9110 5.5", "a NUL behind chunked", with("chunked\0")).rfc("no field value"),
         refused(400, "9112 2.2", "chunked behind a bare CR", with("x\rchunked")).rfc("a bare CR MUST be invalid"),
-        refused(400, "9112 2.2", "chunked behind a bare LF", with("\nchunked")).rfc("MAY take a bare LF for a line ending"),
-        refused(501, "9110 5.5", "a byte that is not ASCII behind chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\xff\r\n\r\n0\r\n\r\n")
-            .rfc(UNKNOWN),
-        refused(400, "9112 6.1", "Transfer-Encoding of HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-            .rfc("MUST be treated as faulty framing"),
-        refused(400, "9112 6.1", "Transfer-Encoding of HTTP/1.0 that stays", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-            .rfc("MUST be treated as faulty framing"),
-        passed("9110 8.4", "Content-Encoding: chunked", post("Content-Encoding: chunked\r\nContent-Length: 3\r\n", "abc"))
-            .rfc("another field: it frames nothing"),
-        changed("9112 6.1", "chunked named by Connection", post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"), chunked("3\r\nabc\r\n0\r\n\r\n"))
-            .rfc("Connection MUST NOT name what all recipients need"),
-        changed("9112 6.2", "Content-Length named by Connection", post("Connection: Content-Length\r\nContent-Length: 3\r\n", "abc"), post("Content-Length: 3\r\n", "abc"))
-            .rfc("Connection MUST NOT name what all recipients need"),
+        refused(400, "9112 2.2", "chunked behind a bare LF", with("\nchunked"))
+            .rfc("MAY take a bare LF for a line ending"),
+        refused(
+            501,
+            "9110 5.5",
+            "a byte that is not ASCII behind chunked",
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\xff\r\n\r\n0\r\n\r\n",
+        )
+        .rfc(UNKNOWN),
+        refused(
+            400,
+            "9112 6.1",
+            "Transfer-Encoding of HTTP/1.0",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        )
+        .rfc("MUST be treated as faulty framing"),
+        refused(
+            400,
+            "9112 6.1",
+            "Transfer-Encoding of HTTP/1.0 that stays",
+            "POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        )
+        .rfc("MUST be treated as faulty framing"),
+        passed(
+            "9110 8.4",
+            "Content-Encoding: chunked",
+            post("Content-Encoding: chunked\r\nContent-Length: 3\r\n", "abc"),
+        )
+        .rfc("another field: it frames nothing"),
+        changed(
+            "9112 6.1",
+            "chunked named by Connection",
+            post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+            chunked("3\r\nabc\r\n0\r\n\r\n"),
+        )
+        .rfc("Connection MUST NOT name what all recipients need"),
+        changed(
+            "9112 6.2",
+            "Content-Length named by Connection",
+            post("Connection: Content-Length\r\nContent-Length: 3\r\n", "abc"),
+            post("Content-Length: 3\r\n", "abc"),
+        )
+        .rfc("Connection MUST NOT name what all recipients need"),
     ]
 }
 

@@ -21,7 +21,9 @@ fn page() -> String {
     let count: usize = areas().iter().map(|(_, cases)| cases.len()).sum();
     text.push_str(&format!("\n{count} cases.\n"));
     for (title, cases) in areas() {
-        text.push_str(&format!("\n## {title}\n\n| RFC | case | what the RFC says | what Ringgate does |\n|---|---|---|---|\n"));
+        text.push_str(&format!(
+            "\n## {title}\n\n| RFC | case | what the RFC says | what Ringgate does |\n|---|---|---|---|\n"
+        ));
         for case in cases {
             let why = if case.why.is_empty() { String::new() } else { format!(". {}", case.why) };
             let row = format!("| {} | {} | {} | {}{why} |\n", case.section, case.name, case.rfc, case.outcome());

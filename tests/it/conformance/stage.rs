@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a case may be silent before it has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n";
 const PROBED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nprobed";
@@ -56,8 +56,9 @@ impl Stage {
             "{}\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.2:0\"\nrequest_id = false\n\
              head_max = \"8KiB\"\ntarget_max = \"2KiB\"\nheaders_max = 64\nbody_max = \"64KiB\"\n\
              [[route]]\nlistener = \"web\"\nupstream = \"app\"\n\
-             [[route]]\nlistener = \"web\"\npath = \"/readonly\"\nmethod = [\"GET\", \"HEAD\"]\nupstream = \"app\"\n\
-             [upstream.app]\nendpoints = [\"{address}\"]\n",
+             [[route]]\nlistener = \"web\"\npath = \"/none\"\nupstream = \"none\"\n\
+             [upstream.app]\nendpoints = [\"{address}\"]\n\
+             [upstream.none]\nendpoints = [{{ address = \"{address}\", weight = 0 }}]\n",
             HEAD.replace("workers = 2", "workers = 1")
         );
         Stage { gate: Gate::start(engine, &config), present }
@@ -102,6 +103,7 @@ impl Stage {
                 let found = to_end(client)?;
                 check_own(&found, *status, "Connection: close\r\n")
             }
+            Client::OwnAndEnd(status) => check_own(&to_end(client)?, *status, ""),
             Client::Own(status) => {
                 send(client, PROBE.as_bytes(), Segments::Whole);
                 let found = until(client, |found| found.ends_with(PROBED.as_bytes()))?;
@@ -114,7 +116,15 @@ impl Stage {
                 expect(client, PROBED.as_bytes(), false).map_err(|fault| format!("on the same connection: {fault}"))
             }
             Client::GetsAndEnd(bytes) => same(&to_end(client)?, bytes, head),
-            Client::GetsCut(bytes) => same(&to_any_end(client), bytes, head),
+            Client::GetsBroken(bytes) => {
+                let found = to_any_end(client);
+                // Where nothing of it had gone out, it could still be replaced.
+                if found.starts_with(b"HTTP/1.1 502 ") {
+                    return check_own(&found, 502, "");
+                }
+                let (found, whole) = (comparable(&found, head), comparable(bytes, head));
+                if whole.starts_with(&found) { Ok(()) } else { Err(format!("got\n{}", difference(&found, &whole))) }
+            }
             Client::Waits(bytes) => {
                 expect(client, bytes, head)?;
                 client.shutdown(Shutdown::Write).map_err(|error| error.to_string())?;
@@ -153,7 +163,7 @@ fn serve(mut stream: TcpStream, present: &Mutex<Present>) {
     loop {
         let early = present.lock().expect("nothing panics with it").script.as_ref().is_some_and(|script| script.early);
         let head = received.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
-        let Some(len) = request_len(&received).or(head.filter(|_| early)) else {
+        let Some(len) = (if early { head } else { request_len(&received) }) else {
             match stream.read(&mut buffer) {
                 Ok(count) if count > 0 => received.extend_from_slice(&buffer[..count]),
                 _ => return,
@@ -196,8 +206,9 @@ fn to_end(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
     until(stream, |_| false)
 }
 
-/// Everything up to an end of either kind.
+/// Everything up to an end of either kind, which comes because the client asks for it.
 fn to_any_end(stream: &mut TcpStream) -> Vec<u8> {
+    let _ = stream.shutdown(Shutdown::Write);
     let mut found = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {

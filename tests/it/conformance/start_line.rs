@@ -32,10 +32,20 @@ fn lines() -> Vec<Case> {
             .rfc("MAY ignore a CR before a LF"),
         changed("9112 2.2", "an empty line before the request line", format!("\r\n{}", get("")), get(""))
             .rfc("SHOULD ignore at least one"),
-        changed("9112 2.2", "four empty lines before the request line", format!("{}{}", "\r\n".repeat(4), get("")), get(""))
-            .rfc("SHOULD ignore at least one"),
-        refused(400, "9112 2.2", "five empty lines before the request line", format!("{}{}", "\r\n".repeat(5), get("")))
-            .rfc("need not ignore more than one"),
+        changed(
+            "9112 2.2",
+            "four empty lines before the request line",
+            format!("{}{}", "\r\n".repeat(4), get("")),
+            get(""),
+        )
+        .rfc("SHOULD ignore at least one"),
+        refused(
+            400,
+            "9112 2.2",
+            "five empty lines before the request line",
+            format!("{}{}", "\r\n".repeat(5), get("")),
+        )
+        .rfc("need not ignore more than one"),
         refused(400, "9112 2.2", "a bare LF before the request line", format!("\n{}", get(""))).rfc(LF),
         refused(400, "9112 2.2", "a space before the first field", "GET / HTTP/1.1\r\n Host: a\r\n\r\n")
             .rfc("MUST be refused, or the line consumed without processing"),
@@ -120,21 +130,37 @@ fn targets() -> Vec<Case> {
             .why("Many clients send it and every origin takes it."),
         changed("9112 3.2.2", "absolute form", absolute("b.example"), rewritten("/x", "b.example"))
             .rfc("the Host field MUST be replaced by the target's authority"),
-        changed("9112 3.2.2", "absolute form with a port", absolute("b.example:8080"), rewritten("/x", "b.example:8080"))
-            .rfc("the Host field MUST be replaced by the target's authority"),
+        changed(
+            "9112 3.2.2",
+            "absolute form with a port",
+            absolute("b.example:8080"),
+            rewritten("/x", "b.example:8080"),
+        )
+        .rfc("the Host field MUST be replaced by the target's authority"),
         changed("9112 3.2.2", "absolute form without a path", line("GET http://b HTTP/1.1"), rewritten("/", "b"))
             .rfc("an empty path is sent as `/`"),
         changed("9112 3.2.2", "absolute form of a query alone", line("GET http://b?c HTTP/1.1"), rewritten("/?c", "b"))
             .rfc("an empty path is sent as `/`"),
-        changed("9112 3.2.2", "absolute form, scheme in capitals", line("GET HTTP://b/x HTTP/1.1"), rewritten("/x", "b"))
-            .rfc("schemes ignore letter case"),
+        changed(
+            "9112 3.2.2",
+            "absolute form, scheme in capitals",
+            line("GET HTTP://b/x HTTP/1.1"),
+            rewritten("/x", "b"),
+        )
+        .rfc("schemes ignore letter case"),
         refused(400, "9112 3.2.2", "absolute form without Host", "GET http://b/ HTTP/1.1\r\n\r\n")
             .rfc("Host MUST be sent all the same; 400 where it is not"),
-        refused(400, "9112 3.2.2", "absolute form and two Hosts", "GET http://b/ HTTP/1.1\r\nHost: b\r\nHost: b\r\n\r\n")
-            .rfc("MUST be 400"),
+        refused(
+            400,
+            "9112 3.2.2",
+            "absolute form and two Hosts",
+            "GET http://b/ HTTP/1.1\r\nHost: b\r\nHost: b\r\n\r\n",
+        )
+        .rfc("MUST be 400"),
         refused(400, "9110 4.2.4", "user information in the authority", absolute("user:secret@b"))
             .rfc("SHOULD be treated as an error"),
-        refused(400, "9110 4.2.4", "an authority in disguise", absolute("a@b.example")).rfc("SHOULD be treated as an error"),
+        refused(400, "9110 4.2.4", "an authority in disguise", absolute("a@b.example"))
+            .rfc("SHOULD be treated as an error"),
         refused(400, "9110 4.2.1", "an empty authority", line("GET http:///x HTTP/1.1")).rfc("MUST be refused"),
         refused(400, "9110 4.2.1", "one slash after the scheme", line("GET http:/b/x HTTP/1.1")).rfc("MUST be refused"),
         refused(400, "9112 3.2.2", "a backslash in the authority", absolute("b\\c")).rfc("no URI"),
@@ -145,19 +171,34 @@ fn targets() -> Vec<Case> {
         refused(405, "9112 3.2.3", "authority form of CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n")
             .rfc("an origin server may refuse CONNECT")
             .why("A gateway that tunnels anywhere is an open proxy."),
-        refused(405, "9110 9.3.6", "CONNECT with a body in wait", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
-            .rfc("CONNECT has no content"),
+        refused(
+            405,
+            "9110 9.3.6",
+            "CONNECT with a body in wait",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        )
+        .rfc("CONNECT has no content"),
         refused(405, "9110 9.3.6", "CONNECT in origin form", line("CONNECT / HTTP/1.1")).rfc("no form of CONNECT"),
         passed("9112 3.2.4", "the asterisk form of OPTIONS", line("OPTIONS * HTTP/1.1")).rfc("for OPTIONS alone"),
-        changed("9112 3.2.4", "OPTIONS for an authority", line("OPTIONS http://b HTTP/1.1"), "OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n")
-            .rfc("the last proxy MUST send `*`"),
+        changed(
+            "9112 3.2.4",
+            "OPTIONS for an authority",
+            line("OPTIONS http://b HTTP/1.1"),
+            "OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n",
+        )
+        .rfc("the last proxy MUST send `*`"),
         refused(400, "9112 3.2.4", "the asterisk form of GET", line("GET * HTTP/1.1")).rfc("for OPTIONS alone"),
         refused(400, "9112 3.2.4", "an asterisk and more", line("OPTIONS *x HTTP/1.1")).rfc("no form of a target"),
         passed("9112 3.2", "a target of exactly the limit", line(&format!("GET /{} HTTP/1.1", "x".repeat(2047))))
             .rfc("8,000 bytes are RECOMMENDED")
             .gets(OK),
-        refused(414, "9112 3", "a target one byte above the limit", line(&format!("GET /{} HTTP/1.1", "x".repeat(2048))))
-            .rfc("MUST be 414 where it is longer than is parsed"),
+        refused(
+            414,
+            "9112 3",
+            "a target one byte above the limit",
+            line(&format!("GET /{} HTTP/1.1", "x".repeat(2048))),
+        )
+        .rfc("MUST be 414 where it is longer than is parsed"),
         refused(414, "9112 3", "a request line that never ends", format!("GET /{}", "x".repeat(9000)))
             .rfc("MUST be 414 where it is longer than is parsed"),
         refused(400, "9112 3", "a method that never ends", "x".repeat(9000)).rfc("SHOULD be 501").refused(431),
