@@ -61,10 +61,10 @@ pub enum Parsed {
     Partial,
 }
 
-/// Whether the end of a head may lie in `bytes`, of which the first `seen` were looked at before. Asked after
+/// Whether the end of a head, or a line that is the fault of it all, may lie in `bytes`, of which the first `seen` were looked at before. Asked after
 /// [`Parsed::Partial`], so that a head that trickles in by the byte is not parsed anew for each of them.
 pub fn head_may_end(bytes: &[u8], seen: usize) -> bool {
     let from = seen.saturating_sub(3).min(bytes.len());
     let bytes = &bytes[from..];
-    memchr::memchr_iter(b'\n', bytes).any(|at| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+    memchr::memchr_iter(b'\n', bytes).any(|at| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', _, ..]))
 }

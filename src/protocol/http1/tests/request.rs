@@ -348,4 +348,6 @@ fn a_head_that_trickles_in_is_parsed_anew_only_where_it_may_end() {
         assert!(head_may_end(bytes, seen));
     }
     assert!(head_may_end(b"GET / HTTP/1.1\nHost: a\n\n", 20));
+    // No line begins with CR but the empty one: such a head never ends, and is refused at once.
+    assert!(head_may_end(b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\r\n", 28));
 }
