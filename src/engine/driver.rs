@@ -4,6 +4,7 @@
 //! An enum and not a trait object: the branch is predicted, and a driver's calls inline.
 
 use super::buffer::{Chunk, Outgoing};
+use super::datagram::{Batch, DatagramOptions};
 use super::epoll::Epoll;
 use super::pipe::Pipe;
 use super::sim::{Sim, SimSettings};
@@ -11,7 +12,7 @@ use super::uring::Uring;
 use super::{DriverChoice, EngineCounts, EngineSettings, ListenOptions};
 use crate::base::Instant;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,10 @@ pub(super) struct StreamId(pub(super) u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenerId(pub(super) u32);
+
+/// A datagram socket of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DatagramId(pub(super) u32);
 
 /// Boxed each: there is one driver a thread, and its size is nobody's concern.
 pub(super) enum Driver {
@@ -199,6 +204,59 @@ impl Driver {
 
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
         each!(self, driver => driver.local_address(id))
+    }
+
+    /// A datagram socket and its local address.
+    pub(super) fn bind_datagrams(
+        &mut self,
+        address: SocketAddr,
+        options: &DatagramOptions,
+    ) -> io::Result<(DatagramId, SocketAddr)> {
+        each!(self, driver => driver.bind_datagrams(address, options))
+    }
+
+    /// The same, connected. Nothing is sent for that, so it does not wait.
+    pub(super) fn connect_datagrams(
+        &mut self,
+        address: SocketAddr,
+        options: &DatagramOptions,
+    ) -> io::Result<(DatagramId, SocketAddr)> {
+        each!(self, driver => driver.connect_datagrams(address, options))
+    }
+
+    /// The length that places of a batch have.
+    pub(super) fn datagram_size(&self) -> usize {
+        each!(self, driver => driver.datagram_size())
+    }
+
+    /// Fills the batch with what has arrived, in order. An error is of one earlier datagram: what has arrived since comes
+    /// with the next call.
+    pub(super) fn poll_receive_datagrams(
+        &mut self,
+        id: DatagramId,
+        waker: &Waker,
+        batch: &mut Batch,
+    ) -> Poll<io::Result<()>> {
+        each!(self, driver => driver.poll_receive_datagrams(id, waker, batch))
+    }
+
+    /// Sends at once or fails: to the other side of a connected socket, or `to` an address and from another.
+    pub(super) fn send_datagram(
+        &mut self,
+        id: DatagramId,
+        bytes: &[u8],
+        segment: usize,
+        to: Option<(SocketAddr, Option<IpAddr>)>,
+    ) -> io::Result<()> {
+        each!(self, driver => driver.send_datagram(id, bytes, segment, to))
+    }
+
+    pub(super) fn datagrams_overflowed(&self, id: DatagramId) -> u64 {
+        each!(self, driver => driver.datagrams_overflowed(id))
+    }
+
+    pub(super) fn close_datagrams(&mut self, id: DatagramId) {
+        each!(self, driver => driver.close_datagrams(id))
     }
 
     pub(super) fn counts(&self) -> EngineCounts {

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 mod buffer;
+mod datagram;
 mod driver;
 mod epoll;
 mod executor;
@@ -18,11 +19,13 @@ mod parking;
 mod pipe;
 mod sim;
 mod socket;
+mod spent;
 mod splice;
 mod timer;
 mod uring;
 
 pub use buffer::{Chunk, Outgoing};
+pub use datagram::{Datagram, DatagramOptions, DatagramSocket, Received, WakeTimer, Wakes};
 pub use future::{Elapsed, Event, Raced, Timeout, join, race};
 pub use parking::{Parked, Parking, Ticket};
 pub use sim::{SimFaults, SimSettings};
@@ -30,6 +33,7 @@ pub use socket::{pin_thread, processors, raise_fd_limit};
 pub use splice::{Filled, Splice};
 
 use crate::base::Instant;
+use datagram::Batch;
 use driver::{Driver, ListenerId, StreamId};
 use executor::Executor;
 use pipe::Pipes;
@@ -61,11 +65,14 @@ pub struct EngineSettings {
     pub buffers: u16,
     /// Bytes of each receive buffer. Memory is touched only where data arrives.
     pub buffer_size: usize,
+    /// Bytes of the longest datagram, or piece of several, that is received; a longer one is lost, and counted.
+    /// Below 64 KiB the kernel is not asked to make pieces.
+    pub datagram_size: usize,
 }
 
 impl Default for EngineSettings {
     fn default() -> EngineSettings {
-        EngineSettings { driver: DriverChoice::Auto, buffers: 64, buffer_size: 256 * 1024 }
+        EngineSettings { driver: DriverChoice::Auto, buffers: 64, buffer_size: 256 * 1024, datagram_size: 64 * 1024 }
     }
 }
 
@@ -108,6 +115,8 @@ pub struct EngineCounts {
     pub buffers_free: u64,
     /// Streams that are open or whose last operation has not ended.
     pub streams: u64,
+    /// The same of datagram sockets.
+    pub datagram_sockets: u64,
 }
 
 /// Tasks polled before events are taken again, so that tasks that keep each other busy starve no socket.
@@ -124,6 +133,8 @@ struct Core {
     timers: RefCell<Wheel>,
     driver: RefCell<Driver>,
     pipes: RefCell<Pipes>,
+    /// Where datagrams are received to; made with the first that are.
+    batch: Cell<Option<Box<Batch>>>,
     now: Cell<Instant>,
     turns: Cell<u64>,
     /// Who has had its share of this turn and goes on in the next.
@@ -169,6 +180,7 @@ impl Engine {
             timers: RefCell::new(Wheel::new(now)),
             pipes: RefCell::new(Pipes::new(matches!(driver, Driver::Sim(_)))),
             driver: RefCell::new(driver),
+            batch: Cell::new(None),
             now: Cell::new(now),
             turns: Cell::new(0),
             postponed: RefCell::default(),
@@ -281,6 +293,18 @@ impl Engine {
         let stream = Stream { core: self.core.clone(), id };
         poll_fn(|context| self.core.driver.borrow_mut().poll_connected(id, context.waker())).await?;
         Ok(stream)
+    }
+
+    /// A socket that receives the datagrams of anybody who sends to `address`.
+    pub fn bind_datagrams(&self, address: SocketAddr, options: &DatagramOptions) -> io::Result<DatagramSocket> {
+        let (id, local) = self.core.driver.borrow_mut().bind_datagrams(address, options)?;
+        Ok(DatagramSocket::new(&self.core, id, local))
+    }
+
+    /// A socket that exchanges datagrams with `address` alone.
+    pub fn connect_datagrams(&self, address: SocketAddr, options: &DatagramOptions) -> io::Result<DatagramSocket> {
+        let (id, local) = self.core.driver.borrow_mut().connect_datagrams(address, options)?;
+        Ok(DatagramSocket::new(&self.core, id, local))
     }
 
     /// Moves bytes from one stream to another inside the kernel, for long transfers: chatter is cheaper to copy.

@@ -5,10 +5,13 @@
 //! anything can be closed: no event ever names a later occupant of a slot.
 
 mod calls;
+mod datagrams;
 mod splicing;
 
 use super::buffer::{Arena, Chunk, Outgoing};
+use super::datagram::DatagramSlot;
 use super::driver::{ListenerId, RemoteWaker, StreamId, monotonic};
+use super::spent::Spent;
 use super::{EngineCounts, EngineSettings, ListenOptions, socket};
 use crate::base::Instant;
 use calls::Poller;
@@ -35,6 +38,7 @@ const ACCEPTS_A_TURN: u8 = 64;
 const KIND_STREAM: u32 = 0;
 const KIND_LISTENER: u32 = 1;
 const KIND_REMOTE: u32 = 2;
+const KIND_DATAGRAM: u32 = 3;
 
 const STREAM_INTEREST: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP;
 const INPUT: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
@@ -58,24 +62,6 @@ enum End {
     Open,
     Finished,
     Failed(i32),
-}
-
-/// How often something was done in the present turn.
-#[derive(Clone, Copy, Default)]
-struct Spent {
-    turn: u32,
-    count: u8,
-}
-
-impl Spent {
-    /// Counts one more in `turn`. False if that is more than `limit`.
-    fn spend(&mut self, turn: u32, limit: u8) -> bool {
-        if self.turn != turn {
-            *self = Spent { turn, count: 0 };
-        }
-        self.count = self.count.saturating_add(1);
-        self.count <= limit
-    }
 }
 
 struct StreamSlot {
@@ -117,6 +103,8 @@ pub(super) struct Epoll {
     arena: Rc<Arena>,
     streams: Slab<StreamSlot>,
     listeners: Slab<ListenerSlot>,
+    datagrams: Slab<DatagramSlot>,
+    datagram_size: usize,
     events: Vec<libc::epoll_event>,
     vectors: Vec<libc::iovec>,
     /// Who has had its share of this turn and goes on in the next.
@@ -138,6 +126,8 @@ impl Epoll {
             arena: Arena::new(settings.buffers, settings.buffer_size)?,
             streams: Slab::new(),
             listeners: Slab::new(),
+            datagrams: Slab::new(),
+            datagram_size: settings.datagram_size,
             events: Vec::with_capacity(EVENTS_MAX),
             vectors: Vec::new(),
             postponed: Vec::new(),
@@ -153,7 +143,12 @@ impl Epoll {
     }
 
     pub(super) fn counts(&self) -> EngineCounts {
-        EngineCounts { buffers_free: self.arena.free_count() as u64, streams: self.streams.len() as u64, ..self.counts }
+        EngineCounts {
+            buffers_free: self.arena.free_count() as u64,
+            streams: self.streams.len() as u64,
+            datagram_sockets: self.datagrams.len() as u64,
+            ..self.counts
+        }
     }
 
     pub(super) fn wait(&mut self, until: Option<Instant>) -> Instant {
@@ -169,6 +164,7 @@ impl Epoll {
             match kind {
                 KIND_STREAM => self.stream_event(index, event.events),
                 KIND_LISTENER => self.listener_event(index),
+                KIND_DATAGRAM => self.datagram_event(index),
                 // The engine looks at the flag after every turn.
                 _ => {}
             }

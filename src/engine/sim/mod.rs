@@ -4,6 +4,7 @@
 //! microseconds, so that tasks which never rest see time pass. The network joins listeners and connections of the same
 //! engine. Nothing here leaves the process.
 
+mod datagrams;
 mod network;
 mod settings;
 mod splicing;
@@ -34,6 +35,7 @@ const AGAIN: Duration = Duration::from_micros(500);
 pub(super) struct Sim {
     network: Network,
     arena: Rc<Arena>,
+    datagram_size: usize,
     /// Streams that wait for a buffer, the longest waiting first.
     starved: VecDeque<u32>,
     /// Those that were told that there is no buffer although there is one, and when they try again.
@@ -47,6 +49,7 @@ impl Sim {
         Ok(Sim {
             network: Network::new(settings),
             arena: Arena::new(settings.buffers, settings.buffer_size)?,
+            datagram_size: settings.datagram_size,
             starved: VecDeque::new(),
             refused: VecDeque::new(),
             remote: Arc::new(RemoteWaker::new()?),
@@ -71,6 +74,7 @@ impl Sim {
         EngineCounts {
             buffers_free: self.arena.free_count() as u64,
             streams: (self.network.sides.len() - self.network.queued) as u64,
+            datagram_sockets: self.network.sockets.len() as u64,
             sends_stalled: self.network.sends_stalled,
             ..self.counts
         }

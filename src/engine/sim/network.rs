@@ -2,6 +2,7 @@
 //!
 //! It knows no tasks and no buffers; whoever is to be woken is collected in `woken`. Called by the driver alone.
 
+use super::datagrams::Socket;
 use super::settings::{Dice, SimSettings};
 use crate::base::Instant;
 use crate::engine::buffer::Outgoing;
@@ -28,7 +29,7 @@ const SLOW_LATENCY_FACTOR: u32 = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) index: u32,
-    serial: u64,
+    pub(super) serial: u64,
 }
 
 /// How a stream ends for its receiver, once what arrived before has been received.
@@ -85,7 +86,7 @@ pub(super) struct Acceptor {
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(super) enum Event {
     /// A connection reaches the address that it is meant for.
     Connect {
         client: Name,
@@ -118,6 +119,17 @@ enum Event {
     Listen {
         index: u32,
     },
+    /// A datagram reaches the address that it is meant for. `sender` is told if it is connected and nothing is there.
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        sender: Option<Name>,
+        bytes: Vec<u8>,
+    },
+    /// Nothing is where a datagram of this socket was sent to.
+    Unreachable {
+        socket: Name,
+    },
 }
 
 pub(super) struct Network {
@@ -126,13 +138,14 @@ pub(super) struct Network {
     pub(super) now: Instant,
     pub(super) sides: Slab<Side>,
     pub(super) acceptors: Slab<Acceptor>,
+    pub(super) sockets: Slab<Socket>,
     pub(super) woken: Vec<Waker>,
     /// A hash of all that has happened.
     pub(super) trace: u64,
     pub(super) sends_stalled: u64,
     pub(super) queued: usize,
     events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
-    serial: u64,
+    pub(super) serial: u64,
     port: u16,
 }
 
@@ -145,6 +158,7 @@ impl Network {
             now: Instant(1_000_000_000),
             sides: Slab::new(),
             acceptors: Slab::new(),
+            sockets: Slab::new(),
             woken: Vec::new(),
             trace: 0,
             sends_stalled: 0,
@@ -179,12 +193,12 @@ impl Network {
         self.trace = (self.trace ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
-    fn schedule(&mut self, at: Instant, event: Event) {
+    pub(super) fn schedule(&mut self, at: Instant, event: Event) {
         self.serial += 1;
         self.events.push(Reverse((at, self.serial, event)));
     }
 
-    fn latency(&mut self, slow: bool) -> Duration {
+    pub(super) fn latency(&mut self, slow: bool) -> Duration {
         let latency = self.dice.between(self.settings.latency).max(Duration::from_nanos(1));
         let stall = match self.dice.happens(self.settings.faults.stall) {
             true => self.dice.between((Duration::ZERO, self.settings.faults.stall_time)),
@@ -229,6 +243,8 @@ impl Network {
                 self.wake_receiver(side);
             }
             Event::Listen { index } => self.wake_acceptor(index),
+            Event::Datagram { from, to, sender, bytes } => self.datagram(from, to, sender, bytes),
+            Event::Unreachable { socket } => self.unreachable(socket),
         }
     }
 
@@ -535,20 +551,20 @@ impl Network {
         }
     }
 
-    fn next_port(&mut self) -> u16 {
+    pub(super) fn next_port(&mut self) -> u16 {
         self.port = if self.port == u16::MAX { PORT_FIRST } else { self.port + 1 };
         self.port
     }
 }
 
-fn listens(listening: SocketAddr, wanted: SocketAddr) -> bool {
+pub(super) fn listens(listening: SocketAddr, wanted: SocketAddr) -> bool {
     listening == wanted
         || (listening.port() == wanted.port()
             && listening.ip().is_unspecified()
             && listening.is_ipv4() == wanted.is_ipv4())
 }
 
-fn loopback(like: SocketAddr) -> IpAddr {
+pub(super) fn loopback(like: SocketAddr) -> IpAddr {
     match like {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -573,5 +589,9 @@ fn weight(event: &Event) -> u64 {
         Event::Received { by, count } => by.serial ^ (*count as u64) << 33,
         Event::GoOn { side } => side.serial ^ 1 << 61,
         Event::Listen { index } => u64::from(*index) ^ 1 << 62,
+        Event::Datagram { from, to, bytes, .. } => {
+            u64::from(from.port()) ^ u64::from(to.port()) << 16 ^ (bytes.len() as u64) << 34
+        }
+        Event::Unreachable { socket } => socket.serial ^ 1 << 59,
     }
 }

@@ -11,6 +11,8 @@ pub struct SimSettings {
     pub buffers: u16,
     /// Bytes of each receive buffer.
     pub buffer_size: usize,
+    /// Bytes of the longest datagram that is received.
+    pub datagram_size: usize,
     /// The shortest and the longest time that bytes are under way. They arrive in order within a stream.
     pub latency: (Duration, Duration),
     /// Bytes that one side may have sent and the other not yet received.
@@ -26,6 +28,7 @@ impl Default for SimSettings {
             seed: 0,
             buffers: 64,
             buffer_size: 64 * 1024,
+            datagram_size: 64 * 1024,
             latency: (Duration::from_micros(20), Duration::from_micros(200)),
             window: 256 * 1024,
             bandwidth: 1 << 30,
@@ -64,6 +67,16 @@ pub struct SimFaults {
     pub connect_timeout: f64,
     /// Both sides of a connection are slow: a window of at most 4 KiB and twenty times the latency.
     pub slow: f64,
+    /// A datagram does not arrive.
+    pub datagram_lost: f64,
+    /// A datagram arrives twice.
+    pub datagram_doubled: f64,
+    /// A datagram arrives after later ones.
+    pub datagram_overtaken: f64,
+    /// Equal datagrams of one sender that wait are received as one piece.
+    pub datagrams_coalesced: f64,
+    /// A send of a datagram finds no room.
+    pub datagram_unsent: f64,
 }
 
 impl SimFaults {
@@ -83,6 +96,11 @@ impl SimFaults {
             connect_refused: 0.01,
             connect_timeout: 0.002,
             slow: 0.05,
+            datagram_lost: 0.02,
+            datagram_doubled: 0.02,
+            datagram_overtaken: 0.05,
+            datagrams_coalesced: 0.5,
+            datagram_unsent: 0.01,
         }
     }
 }

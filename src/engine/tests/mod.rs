@@ -11,6 +11,7 @@ use std::time::Duration;
 mod buffers;
 mod cancel;
 mod churn;
+mod datagrams;
 mod fairness;
 mod fallback;
 mod listeners;
@@ -22,6 +23,7 @@ mod tasks;
 
 const BUFFERS: u16 = 8;
 const BUFFER_SIZE: usize = 64 * 1024;
+const DATAGRAM_SIZE: usize = 64 * 1024;
 
 /// Makes a module for each driver with each of the named tests in it.
 macro_rules! conformance {
@@ -67,13 +69,14 @@ fn epoll<F: Future<Output = ()> + 'static>(test: impl Fn(Engine) -> F) {
 fn sim<F: Future<Output = ()> + 'static>(test: impl Fn(Engine) -> F) {
     const SEEDS: u64 = 3;
     for seed in 0..SEEDS {
-        let settings = SimSettings { seed, buffers: BUFFERS, buffer_size: BUFFER_SIZE, ..SimSettings::default() };
+        let (buffer_size, datagram_size) = (BUFFER_SIZE, DATAGRAM_SIZE);
+        let settings = SimSettings { seed, buffers: BUFFERS, buffer_size, datagram_size, ..SimSettings::default() };
         run(Engine::simulated(&settings).unwrap(), &test);
     }
 }
 
 fn settings(driver: DriverChoice) -> EngineSettings {
-    EngineSettings { driver, buffers: BUFFERS, buffer_size: BUFFER_SIZE }
+    EngineSettings { driver, buffers: BUFFERS, buffer_size: BUFFER_SIZE, datagram_size: DATAGRAM_SIZE }
 }
 
 fn run<F: Future<Output = ()> + 'static>(engine: Engine, test: impl Fn(Engine) -> F) {
@@ -107,7 +110,8 @@ async fn settle(engine: &Engine, streams: u64) {
     const TURNS_MAX: usize = 1000;
     for _ in 0..TURNS_MAX {
         let counts = engine.counts();
-        if counts.streams == streams && counts.buffers_free == u64::from(BUFFERS) {
+        let given_back = counts.datagram_sockets == 0 && counts.buffers_free == u64::from(BUFFERS);
+        if counts.streams == streams && given_back {
             assert_eq!((counts.pipes_used, counts.pipe_bytes), (0, 0));
             return;
         }

@@ -4,6 +4,7 @@
 //! by a future. A slot is used again only when every operation of it has completed for the last time.
 
 mod connections;
+mod datagrams;
 mod queue;
 mod receiving;
 mod ring;
@@ -11,6 +12,7 @@ mod sending;
 mod splicing;
 
 use super::buffer::Arena;
+use super::datagram::DatagramSlot;
 use super::driver::{RemoteWaker, monotonic};
 use super::{EngineCounts, EngineSettings};
 use crate::base::Instant;
@@ -41,6 +43,7 @@ enum Kind {
     Readable,
     Writable,
     Ignore,
+    Datagram,
 }
 
 fn user_data(kind: Kind, index: u32) -> u64 {
@@ -114,6 +117,8 @@ pub(super) struct Uring {
     arena: ManuallyDrop<Rc<Arena>>,
     streams: Slab<StreamSlot>,
     listeners: Slab<ListenerSlot>,
+    datagrams: Slab<DatagramSlot>,
+    datagram_size: usize,
     /// Send records to use again; boxed, because the kernel is given their addresses.
     #[allow(clippy::vec_box)]
     spare_sends: Vec<Box<Send>>,
@@ -139,6 +144,8 @@ impl Uring {
             arena: ManuallyDrop::new(arena),
             streams: Slab::new(),
             listeners: Slab::new(),
+            datagrams: Slab::new(),
+            datagram_size: settings.datagram_size,
             spare_sends: Vec::new(),
             starved: VecDeque::new(),
             holders: Vec::new(),
@@ -159,6 +166,7 @@ impl Uring {
         EngineCounts {
             buffers_free: self.buffers.available as u64 + self.arena.free_count() as u64,
             streams: self.streams.len() as u64,
+            datagram_sockets: self.datagrams.len() as u64,
             ..self.counts
         }
     }
@@ -214,6 +222,7 @@ impl Uring {
             kind if kind == Kind::Accept as u8 => self.accepted(index, completion.result(), completion.flags()),
             kind if kind == Kind::Readable as u8 => self.readable(index),
             kind if kind == Kind::Writable as u8 => self.writable(index),
+            kind if kind == Kind::Datagram as u8 => self.datagram_event(index, completion.flags()),
             kind if kind == Kind::Remote as u8 && !cqueue::more(completion.flags()) => self.arm_remote(),
             _ => {}
         }
