@@ -6,7 +6,7 @@ use crate::balancer::Balance;
 use crate::base::Sharded;
 use crate::router::Router;
 use crate::telemetry::RouteStats;
-use crate::upstream::{Endpoint, ListenerIdentity, UpstreamIdentity, UpstreamIndex};
+use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct Listener {
     pub name: String,
     /// Where to bind. Port 0 takes a port that is free when the listener is added.
     pub address: SocketAddr,
-    /// Open connections of clients, all workers together; at least 1.
+    /// Open connections of clients, all workers together; at least 1. A udp listener has flows instead.
     pub connections_max: u32,
     /// Networks whose connections begin with a PROXY header, which says who the client is.
     pub proxy_protocol: Vec<ipnet::IpNet>,
@@ -65,6 +65,17 @@ impl Listener {
 pub enum Protocol {
     Http(HttpSettings),
     Tcp(TcpSettings),
+    Udp(UdpSettings),
+}
+
+impl Protocol {
+    /// What it is spoken over.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Protocol::Http(_) | Protocol::Tcp(_) => Transport::Stream,
+            Protocol::Udp(_) => Transport::Datagram,
+        }
+    }
 }
 
 /// Settings of a listener that speaks HTTP.
@@ -103,6 +114,23 @@ pub struct TcpSettings {
     pub upstream: Destination,
     /// Silence in both directions.
     pub idle_timeout: Duration,
+}
+
+/// Settings of a listener that relays datagrams.
+#[derive(Debug)]
+pub struct UdpSettings {
+    /// Where each flow goes.
+    pub upstream: Destination,
+    /// Silence in both directions.
+    pub idle_timeout: Duration,
+    /// Open flows, all workers together; at least 1.
+    pub flows_max: u32,
+    /// Open flows of one client address (of one /64 for IPv6), all workers together; at least 1.
+    pub flows_per_client_max: u32,
+    /// Datagrams from the endpoint for each one from the client; when all have come the flow ends.
+    pub replies: Option<u32>,
+    /// How long an endpoint gets no new flows after one learnt that nothing listens there.
+    pub unreachable_timeout: Duration,
 }
 
 /// Where a route sends to.

@@ -101,6 +101,8 @@ pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Er
     engine.spawn(watch_parked(context.clone()));
     let idle = context.clone();
     engine.spawn(async move { idle.watch_idle().await });
+    let flows = context.clone();
+    engine.spawn(async move { flows.serve_flows().await });
     engine.spawn(keep_house(context.clone()));
     let mut view = context.view();
     opened(listeners.follow(&context, &view));
@@ -126,12 +128,10 @@ async fn drain(context: &Rc<Context>, listeners: &Listeners) {
     context.engine.sleep(Duration::from_millis(1)).await;
     context.close_parked();
     let deadline = context.engine.now() + context.view().snapshot.drain_timeout;
-    while context.connections.get() > 0
-        && context.engine.now() < deadline
-        && context.published.phase() == Phase::Draining
-    {
+    while !context.is_unused() && context.engine.now() < deadline && context.published.phase() == Phase::Draining {
         context.engine.sleep(DRAIN_LOOK).await;
     }
+    context.end_flows();
 }
 
 async fn keep_house(context: Rc<Context>) {

@@ -16,6 +16,7 @@ use lexer::{Token, TokenKind, line_of, tokens};
 /// This is the table of the architecture page, with these changes:
 /// - `snapshot` and `upstream` carry the counters that belong to an identity, so they know the types of `telemetry`;
 /// - `health` holds the failure table, which `telemetry` labels and `connection` answers by;
+/// - `listener` asks an identity of `upstream` which kind of socket it has;
 /// - `worker` makes the context that the connections of its listeners share;
 /// - `control` wires what workers report to the admin pages through values, never through the engine.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -32,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "connection",
         &["engine", "protocol", "router", "balancer", "upstream", "health", "snapshot", "telemetry", "base"],
     ),
-    ("listener", &["engine", "connection", "protocol", "snapshot", "telemetry", "base"]),
+    ("listener", &["engine", "connection", "protocol", "snapshot", "upstream", "telemetry", "base"]),
     ("worker", &["engine", "listener", "connection", "snapshot", "telemetry", "base"]),
     ("control", &["snapshot", "router", "balancer", "upstream", "health", "protocol", "telemetry", "base"]),
 ];

@@ -17,6 +17,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
             upstream: "u".to_owned(),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)),
             in_flight: AtomicU32::new(0),
+            reachability: Default::default(),
             stats: Sharded::new(1),
         }),
         weight: *weight,

@@ -6,7 +6,7 @@ use crate::control::admin::{self, AdminState};
 use crate::control::config::{self, EngineChoice, Loaded, Report};
 use crate::control::supervisor::{ControlThread, Running, Start, Supervisor, bind_first};
 use crate::engine::{DriverChoice, processors, raise_fd_limit};
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::{Listener, Protocol, Published, Snapshot};
 use crate::telemetry::access_log::{LogThread, access_log};
 use crate::telemetry::log::worker_log;
 use crate::telemetry::{ConfigStats, LogStats, WorkerStats, log};
@@ -176,14 +176,18 @@ fn driver_choice(configured: EngineChoice) -> Result<DriverChoice, String> {
 
 /// Raises the limit of open files to what the configuration may need, or says what will not fit.
 fn check_descriptors(snapshot: &Snapshot) -> Result<(), String> {
-    let connections: u64 = snapshot.listeners.iter().map(|listener| u64::from(listener.connections_max)).sum();
-    // Each client connection may have one to an endpoint.
-    let wanted = 2 * connections + DESCRIPTORS_SPARE;
+    // Each client connection may have one to an endpoint; a flow is one socket to an endpoint.
+    let of_listener = |listener: &Listener| match &listener.protocol {
+        Protocol::Udp(udp) => u64::from(udp.flows_max),
+        Protocol::Http(_) | Protocol::Tcp(_) => 2 * u64::from(listener.connections_max),
+    };
+    let open: u64 = snapshot.listeners.iter().map(of_listener).sum();
+    let wanted = open + DESCRIPTORS_SPARE;
     let limit = raise_fd_limit(wanted).map_err(|error| format!("the limit of open files cannot be read: {error}"))?;
     if limit < wanted {
         log::warn!(
-            "the limit of open files is {limit}; {connections} connections may need {wanted}. Accepting pauses where it is \
-             reached. Raise LimitNOFILE (systemd) or ulimit -n, or lower `connections_max` of the listeners"
+            "the limit of open files is {limit}; connections and flows may need {wanted}. Accepting pauses where it is \
+             reached. Raise LimitNOFILE (systemd) or ulimit -n, or lower `connections_max` and `flows_max` of the listeners"
         );
     }
     Ok(())

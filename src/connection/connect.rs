@@ -116,13 +116,17 @@ async fn connect(context: &Context, endpoint: &EndpointIdentity, header: &[u8]) 
     Ok(stream)
 }
 
-/// Counts one request (http) or connection (tcp) in flight at an endpoint.
+/// Counts one request (http), connection (tcp) or flow (udp) in flight at an endpoint.
 pub(super) struct Load {
     endpoint: Arc<EndpointIdentity>,
     worker: usize,
 }
 
 impl Load {
+    pub(super) fn endpoint(&self) -> &Arc<EndpointIdentity> {
+        &self.endpoint
+    }
+
     pub(super) fn new(endpoint: &Arc<EndpointIdentity>, worker: usize) -> Load {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         let stats = endpoint.stats.shard(worker);
@@ -140,7 +144,7 @@ impl Drop for Load {
 }
 
 /// The endpoints that one request or connection has tried. Beyond [`TRIED_MAX`] attempts it forgets none: it refuses.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Tried {
     indices: [u32; TRIED_MAX],
     len: usize,

@@ -5,6 +5,7 @@ use super::exchange::RequestId;
 use super::http1::Spare;
 use super::idle::IdleConnections;
 use super::opening::Refusals;
+use super::udp::Flows;
 use crate::balancer::Picker;
 use crate::base::Sharded;
 use crate::engine::{Engine, Parking};
@@ -39,6 +40,8 @@ pub struct Context {
     clients: Cell<u64>,
     /// Tells this worker's run from all others, once something needs that.
     run: OnceCell<u64>,
+    /// Of udp listeners.
+    pub(super) flows: Flows,
     view: RefCell<Rc<View>>,
 }
 
@@ -67,6 +70,7 @@ impl Context {
             refusals: Refusals::default(),
             clients: Cell::new(0),
             run: OnceCell::new(),
+            flows: Flows::new(engine),
             view,
         })
     }
@@ -98,6 +102,21 @@ impl Context {
     /// Whether connections are to be closed when their present request is done.
     pub fn is_draining(&self) -> bool {
         self.published.phase() != Phase::Serving
+    }
+
+    /// Whether no connection of a client and no flow is open.
+    pub fn is_unused(&self) -> bool {
+        self.connections.get() == 0 && self.flows.len() == 0
+    }
+
+    /// Brings replies of udp endpoints back, and ends flows. One task of the worker runs it.
+    pub async fn serve_flows(&self) {
+        self.flows.serve(self).await;
+    }
+
+    /// Ends every flow.
+    pub fn end_flows(&self) {
+        self.flows.end_all(self);
     }
 
     /// Client connections that are parked.

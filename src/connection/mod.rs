@@ -13,6 +13,7 @@
 //! | `idle` | idle connections to endpoints |
 //! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
 //! | `pace` | when a direction is bulk, and spliced rather than copied |
+//! | `udp` | a udp listener: flows of datagrams |
 //!
 //! No parsing of configuration, no decision that a pure module could make.
 
@@ -27,6 +28,7 @@ mod opening;
 mod pace;
 mod relay;
 mod tcp;
+pub mod udp;
 
 pub use client::{Client, ListenerHandle};
 pub use context::{Context, View};

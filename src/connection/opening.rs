@@ -48,6 +48,8 @@ fn open(context: &Rc<Context>, stream: Stream, mut client: Client, first: Chunk)
         Protocol::Http(_) if first.is_empty() => park(context, stream, client),
         Protocol::Http(_) => context.engine.spawn(http1::serve(stream, client, first)),
         Protocol::Tcp(_) => context.engine.spawn(tcp::serve(stream, client, first)),
+        // A listener of datagrams accepts no connections.
+        Protocol::Udp(_) => {}
     }
 }
 
@@ -61,7 +63,7 @@ pub(super) fn park(context: &Context, stream: Stream, client: Client) {
         (Stage::Open, Protocol::Http(settings)) if client.requests == 0 => now + settings.request_head_timeout,
         (Stage::Open, Protocol::Http(settings)) => now + settings.keep_alive_timeout,
         // Its listener spoke HTTP a reload ago.
-        (Stage::Open, Protocol::Tcp(_)) => return,
+        (Stage::Open, Protocol::Tcp(_) | Protocol::Udp(_)) => return,
     };
     context.parking.park(stream, until, client);
 }
@@ -161,7 +163,7 @@ fn refuse(context: &Context, client: &Client, failure: Failure, why: &dyn fmt::D
     let (view, index) = client.listener.current(context);
     let listener = &view.snapshot.listeners[index];
     match listener.protocol {
-        Protocol::Http(_) => client.stats().failures[failure as usize].inc(),
+        Protocol::Http(_) | Protocol::Udp(_) => client.stats().failures[failure as usize].inc(),
         Protocol::Tcp(_) => tcp::refused(client, failure),
     }
     context

@@ -30,6 +30,11 @@ pub enum Failure {
     UpstreamHeadTimeout,
     UpstreamBodyTimeout,
     ListenerFull,
+    FlowsFull,
+    ClientFlowsFull,
+    DatagramTruncated,
+    DatagramTooLong,
+    DatagramUnsent,
     Draining,
     Internal,
 }
@@ -107,6 +112,11 @@ table! {
     UpstreamHeadTimeout   => 504, Endpoint, Never, "upstream_head_timeout", "The endpoint did not respond in time.";
     UpstreamBodyTimeout   => 504, Endpoint, Never, "upstream_body_timeout", "The endpoint stopped sending its response.";
     ListenerFull          => 503, Gateway, Never, "listener_full", "The gateway has no room for another connection.";
+    FlowsFull             => 0,   Gateway, Never, "flows_full", "The listener holds as many flows as it may; the datagram of a new one is dropped.";
+    ClientFlowsFull       => 0,   Client, Never, "client_flows_full", "The client's address holds as many flows as it may; the datagram of a new one is dropped.";
+    DatagramTruncated     => 0,   Gateway, Never, "datagram_truncated", "The datagram is longer than a receive buffer, and was dropped rather than sent on in part.";
+    DatagramTooLong       => 0,   Gateway, Never, "datagram_too_long", "The datagram does not fit the way to the other side (EMSGSIZE).";
+    DatagramUnsent        => 0,   Gateway, Never, "datagram_unsent", "The kernel did not take the datagram: its send buffer was full, or a firewall of this machine forbids it.";
     Draining              => 503, Gateway, Never, "draining", "The gateway is shutting down.";
     Internal              => 500, Gateway, Never, "internal", "The gateway failed. This is a bug.";
 }

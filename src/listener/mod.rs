@@ -1,9 +1,10 @@
 //! Listening sockets of one worker: opened, accepted from, and closed as snapshots say. What a connection then does is
 //! `connection`'s; nothing here knows HTTP.
 
-use crate::connection::{self, Client, Context, ListenerHandle, View, http1};
-use crate::engine::{self, ListenOptions, Raced, Stream, race};
+use crate::connection::{self, Client, Context, ListenerHandle, View, http1, udp};
+use crate::engine::{self, DatagramOptions, ListenOptions, Raced, Stream, race};
 use crate::snapshot::{Listener, Protocol};
+use crate::upstream::Transport;
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use std::time::Duration;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accept errors are logged once in this time.
 const LOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// Bytes of datagrams that the kernel may hold for each worker until it receives them; `net.core.rmem_max` may allow less.
+const DATAGRAM_QUEUE_BYTES: usize = 4 << 20;
 
 /// The listeners that a worker has open.
 #[derive(Default)]
@@ -63,9 +67,19 @@ fn open(
     index: usize,
     listener: &Listener,
 ) -> io::Result<Option<Rc<ListenerHandle>>> {
-    let socket = context.engine.listen(listener.bound_address(), &ListenOptions::default())?;
     let Some(handle) = ListenerHandle::new(view, index) else { return Ok(None) };
-    context.engine.spawn(accept_all(context.clone(), socket, handle.clone()));
+    let address = listener.bound_address();
+    match listener.protocol.transport() {
+        Transport::Stream => {
+            let socket = context.engine.listen(address, &ListenOptions::default())?;
+            context.engine.spawn(accept_all(context.clone(), socket, handle.clone()));
+        }
+        Transport::Datagram => {
+            let options = DatagramOptions { reuse_port: true, coalesce: true, queue_bytes: DATAGRAM_QUEUE_BYTES };
+            let socket = context.engine.bind_datagrams(address, &options)?;
+            context.engine.spawn(udp::serve(context.clone(), socket, handle.clone()));
+        }
+    }
     Ok(Some(handle))
 }
 

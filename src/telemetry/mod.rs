@@ -12,4 +12,6 @@ pub mod stats;
 pub mod timestamp;
 
 pub use histogram::Histogram;
-pub use stats::{ConfigStats, EndpointStats, ListenerStats, LogStats, RouteStats, UpstreamStats, WorkerStats};
+pub use stats::{
+    ConfigStats, EndpointStats, ListenerStats, LogStats, RouteStats, UdpStats, UpstreamStats, WorkerStats,
+};

@@ -8,7 +8,24 @@ use super::Histogram;
 use crate::base::{Counter, Gauge};
 
 /// How many failure kinds can be told apart (`health::Failure` has fewer).
-pub const FAILURE_KINDS_MAX: usize = 32;
+pub const FAILURE_KINDS_MAX: usize = 64;
+
+/// One counter for each kind of failure, by its index.
+#[derive(Debug)]
+pub struct PerFailure([Counter; FAILURE_KINDS_MAX]);
+
+impl Default for PerFailure {
+    fn default() -> PerFailure {
+        PerFailure(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl std::ops::Deref for PerFailure {
+    type Target = [Counter];
+    fn deref(&self) -> &[Counter] {
+        &self.0
+    }
+}
 
 /// The values of the label `class`: the class of a status, 1xx at index 0.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -92,7 +109,7 @@ macro_rules! field {
         Histogram
     };
     (failures) => {
-        [Counter; FAILURE_KINDS_MAX]
+        PerFailure
     };
     (classes) => {
         [Counter; CLASSES.len()]
@@ -206,6 +223,21 @@ stats! {
         bytes_sent: counter bytes "Bytes sent to clients.";
         failures: failures count "Requests and connections that failed before a route was chosen, by reason.";
     }
+    /// What one worker counts for one udp listener, beside the failures of the listener table.
+    UdpStats = "udp" ["listener"] {
+        flows_opened: counter count "Flows opened: one for each client address and port, until it is silent.";
+        flows_active: gauge count "Flows that are open.";
+        flows_expired: counter count "Flows ended by silence.";
+        flows_answered: counter count "Flows ended because every reply that was to come (`replies`) had come.";
+        flows_refused: counter count "Datagrams of new flows that were dropped because a limit was reached or the listener drains.";
+        flows_moved: counter count "Times that a flow went on with another endpoint, because its own was unreachable or left the configuration.";
+        datagrams_received: counter count "Datagrams received from clients.";
+        datagrams_sent: counter count "Datagrams sent to clients.";
+        bytes_received: counter bytes "Bytes of datagrams received from clients.";
+        bytes_sent: counter bytes "Bytes of datagrams sent to clients.";
+        datagrams_dropped: failures count "Datagrams that were received and not sent on, by reason.";
+        queue_overflows: counter count "Datagrams that the kernel dropped because the queue of the listener's socket was full.";
+    }
     /// What one worker counts for one route.
     RouteStats = "route" ["route"] {
         requests: counter count "Requests that the route matched.";
@@ -215,7 +247,7 @@ stats! {
     }
     /// What one worker counts for one upstream.
     UpstreamStats = "upstream" ["upstream"] {
-        requests: counter count "Requests (http) or connections (tcp) sent to the upstream, without retries.";
+        requests: counter count "Requests (http), connections (tcp) or flows (udp) sent to the upstream, without retries.";
         retries: counter count "Further attempts after the first.";
         connects: counter count "Connections opened to endpoints.";
         connect_failures: counter count "Connections to endpoints that could not be opened.";
@@ -224,8 +256,8 @@ stats! {
     }
     /// What one worker counts for one endpoint.
     EndpointStats = "endpoint" ["upstream" "endpoint"] {
-        requests: counter count "Requests (http) or connections (tcp) sent to the endpoint, retries included.";
-        requests_active: gauge count "Requests (http) or connections (tcp) under way.";
+        requests: counter count "Requests (http), connections (tcp) or flows (udp) sent to the endpoint, retries included.";
+        requests_active: gauge count "Requests (http), connections (tcp) or flows (udp) under way.";
         failures: counter count "Requests or connections that failed by the endpoint's fault.";
         connects: counter count "Connections opened.";
         connect_failures: counter count "Connections that could not be opened.";
@@ -284,6 +316,7 @@ derived! {
     ENGINE_INFO = "ringgate_engine_info" gauge count ["engine"] "Always 1; the label says which driver the workers run on.";
     READY = "ringgate_ready" gauge count [] "1 while the gateway serves, 0 before and while it drains.";
     CONFIG_GENERATION = "ringgate_config_generation" gauge count [] "The generation of the snapshot in force.";
+    UDP_FLOWS_MAX = "ringgate_udp_flows_max" gauge count ["listener"] "The limit of open flows.";
     LISTENER_CONNECTIONS_MAX = "ringgate_listener_connections_max" gauge count ["listener"] "The limit of open connections.";
     UPSTREAM_ENDPOINTS = "ringgate_upstream_endpoints" gauge count ["upstream"] "Endpoints of the upstream.";
     ENDPOINT_WEIGHT = "ringgate_endpoint_weight" gauge count ["upstream" "endpoint"] "The weight of the endpoint.";

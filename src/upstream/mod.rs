@@ -6,10 +6,10 @@ mod registry;
 
 pub use registry::Registry;
 
-use crate::base::Sharded;
-use crate::telemetry::{EndpointStats, ListenerStats, UpstreamStats};
+use crate::base::{Instant, Sharded};
+use crate::telemetry::{EndpointStats, ListenerStats, UdpStats, UpstreamStats};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The index of an upstream in one snapshot.
@@ -25,10 +25,34 @@ pub struct EndpointIdentity {
     pub upstream: String,
     /// Where to connect. A host name is resolved before it comes here.
     pub address: SocketAddr,
-    /// Requests (http) or connections (tcp) in flight, over all workers.
+    /// Requests (http), connections (tcp) or flows (udp) in flight, over all workers.
     pub in_flight: AtomicU32,
+    /// Whether datagrams reach it, as far as that is heard of.
+    pub reachability: Reachability,
     /// Counters, one shard a worker.
     pub stats: Sharded<EndpointStats>,
+}
+
+/// Until when an endpoint is taken for unreachable by datagrams. Nanoseconds of the engines' clock; 0: it is not.
+#[derive(Debug, Default)]
+pub struct Reachability(AtomicU64);
+
+impl Reachability {
+    /// Somebody was told that nothing listens there.
+    pub fn note_unreachable(&self, until: Instant) {
+        self.0.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// It has spoken.
+    pub fn note_reachable(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub fn is_unreachable(&self, now: Instant) -> bool {
+        self.0.load(Ordering::Relaxed) > now.0
+    }
 }
 
 /// One address of an upstream as the snapshot has it.
@@ -49,6 +73,13 @@ pub struct UpstreamIdentity {
     pub stats: Sharded<UpstreamStats>,
 }
 
+/// What a listener's sockets carry. A stream and a datagram socket may share an address and a port: they are two listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Stream,
+    Datagram,
+}
+
 /// What belongs to a listener's address and survives every swap.
 #[derive(Debug)]
 pub struct ListenerIdentity {
@@ -58,4 +89,6 @@ pub struct ListenerIdentity {
     pub bound: OnceLock<SocketAddr>,
     /// Counters, one shard a worker.
     pub stats: Sharded<ListenerStats>,
+    /// Those of a datagram listener beside them.
+    pub udp: Option<Sharded<UdpStats>>,
 }

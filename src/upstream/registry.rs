@@ -5,9 +5,9 @@
 //! Not a table of what is in force (that is the snapshot) and not shared: the control plane alone owns the one
 //! [`Registry`] and asks it while it compiles a snapshot.
 
-use super::{EndpointIdentity, ListenerIdentity, UpstreamIdentity};
+use super::{EndpointIdentity, ListenerIdentity, Reachability, Transport, UpstreamIdentity};
 use crate::base::Sharded;
-use crate::telemetry::{EndpointStats, ListenerStats, RouteStats, UpstreamStats};
+use crate::telemetry::{EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
@@ -71,6 +71,7 @@ impl Registry {
             upstream: upstream.to_owned(),
             address,
             in_flight: AtomicU32::new(0),
+            reachability: Reachability::default(),
             stats: Sharded::<EndpointStats>::new(self.workers),
         });
         self.endpoints.insert(key, (id, Arc::downgrade(&made)));
@@ -79,14 +80,16 @@ impl Registry {
 
     /// The identity of the listener at this address. With port 0 each start picks a port of its own, so there the name
     /// tells listeners apart.
-    pub fn listener(&mut self, name: &str, address: SocketAddr) -> Arc<ListenerIdentity> {
-        let key = ListenerKey { address, name: if address.port() == 0 { name.to_owned() } else { String::new() } };
+    pub fn listener(&mut self, name: &str, address: SocketAddr, transport: Transport) -> Arc<ListenerIdentity> {
+        let name = if address.port() == 0 { name.to_owned() } else { String::new() };
+        let key = ListenerKey { address, transport, name };
         if let Some(held) = self.listeners.get(&key).and_then(|(_, weak)| weak.upgrade()) {
             return held;
         }
         let id = renew(&mut self.listeners, &key, &mut self.listener_ids);
         let stats = Sharded::<ListenerStats>::new(self.workers);
-        let made = Arc::new(ListenerIdentity { id, bound: OnceLock::new(), stats });
+        let udp = (transport == Transport::Datagram).then(|| Sharded::<UdpStats>::new(self.workers));
+        let made = Arc::new(ListenerIdentity { id, bound: OnceLock::new(), stats, udp });
         self.listeners.insert(key, (id, Arc::downgrade(&made)));
         made
     }
@@ -101,6 +104,7 @@ impl Registry {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ListenerKey {
     address: SocketAddr,
+    transport: Transport,
     name: String,
 }
 
@@ -198,11 +202,13 @@ mod tests {
     #[test]
     fn a_listener_is_its_address_and_with_port_0_also_its_name() {
         let mut registry = Registry::new(1);
-        let web = registry.listener("web", address(80));
-        let renamed = registry.listener("renamed", address(80));
+        let web = registry.listener("web", address(80), Transport::Stream);
+        let renamed = registry.listener("renamed", address(80), Transport::Stream);
         assert!(Arc::ptr_eq(&web, &renamed));
-        let a = registry.listener("a", address(0));
-        let b = registry.listener("b", address(0));
+        let udp = registry.listener("web", address(80), Transport::Datagram);
+        assert!(udp.id != web.id && udp.udp.is_some() && web.udp.is_none());
+        let a = registry.listener("a", address(0), Transport::Stream);
+        let b = registry.listener("b", address(0), Transport::Stream);
         assert_ne!(a.id, b.id);
     }
 

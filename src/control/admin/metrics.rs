@@ -3,9 +3,10 @@
 use super::{AdminState, process};
 use crate::base::Sharded;
 use crate::health::Failure;
-use crate::snapshot::{Phase, Snapshot};
+use crate::snapshot::{Listener, Phase, Protocol, Snapshot};
 use crate::telemetry::prometheus::{Counted, Page, Shards, labels};
-use crate::telemetry::stats::{self, EndpointStats, ListenerStats, RouteStats, UpstreamStats, WorkerStats};
+use crate::telemetry::stats::{self, EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats, WorkerStats};
+use crate::upstream::Transport;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +21,7 @@ pub(super) fn page(state: &AdminState) -> String {
     let mut page = Page::with_capacity(series * SERIES_BYTES);
     gateway(&mut page, state, &snapshot);
     page.table(&listeners(&snapshot), &reasons);
+    page.table(&udp_listeners(&snapshot), &reasons);
     page.table(&routes(&snapshot), &reasons);
     page.table(&upstreams(&snapshot), &reasons);
     endpoint_tables(&mut page, &snapshot, &reasons);
@@ -41,9 +43,15 @@ fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
     page.metric(&stats::READY, [(plain(), u8::from(ready))]);
     page.metric(&stats::CONFIG_GENERATION, [(plain(), snapshot.generation)]);
     let mut once = Once::default();
-    let listeners = snapshot.listeners.iter();
+    let of_streams = |l: &&Listener| l.protocol.transport() == Transport::Stream;
+    let listeners = snapshot.listeners.iter().filter(of_streams);
     let maxima = listeners.filter_map(|l| Some((once.take(&[("listener", &l.name)])?, l.connections_max)));
     page.metric(&stats::LISTENER_CONNECTIONS_MAX, maxima);
+    let flows = snapshot.listeners.iter().filter_map(|l| match &l.protocol {
+        Protocol::Udp(udp) => Some((once.take(&[("listener", &l.name)])?, udp.flows_max)),
+        _ => None,
+    });
+    page.metric(&stats::UDP_FLOWS_MAX, flows);
     let mut once = Once::default();
     let upstreams = snapshot.upstreams.iter();
     let sizes = upstreams.filter_map(|u| Some((once.take(&[("upstream", &u.identity.name)])?, u.endpoints.len())));
@@ -54,6 +62,12 @@ fn listeners(snapshot: &Snapshot) -> Vec<Counted<'_, ListenerStats>> {
     let mut once = Once::default();
     let all = snapshot.listeners.iter();
     all.filter_map(|listener| once.counted(&[("listener", &listener.name)], &listener.identity.stats)).collect()
+}
+
+fn udp_listeners(snapshot: &Snapshot) -> Vec<Counted<'_, UdpStats>> {
+    let mut once = Once::default();
+    let all = snapshot.listeners.iter();
+    all.filter_map(|listener| once.counted(&[("listener", &listener.name)], listener.identity.udp.as_ref()?)).collect()
 }
 
 fn routes(snapshot: &Snapshot) -> Vec<Counted<'_, RouteStats>> {

@@ -6,7 +6,7 @@ use crate::base::Sharded;
 use crate::health::Failure;
 use crate::snapshot::{Destination, Listener, Phase, Protocol, Route, Snapshot, TcpSettings, Upstream};
 use crate::telemetry::prometheus::strict;
-use crate::upstream::{Endpoint, Registry, UpstreamIndex};
+use crate::upstream::{Endpoint, Registry, Transport, UpstreamIndex};
 use serde_json::Value;
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +17,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let second = Duration::from_secs(1);
     let name = "web \"quoted\"".to_owned();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let identity = registry.listener(&name, address);
+    let identity = registry.listener(&name, address, Transport::Stream);
     let destination = Destination::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
     let protocol = Protocol::Tcp(TcpSettings { upstream: destination, idle_timeout: second });
     let route = || Route {

@@ -28,9 +28,16 @@ struct ListenerView {
     /// Where it is bound: another port if the configured one is 0.
     bound: SocketAddr,
     protocol: &'static str,
-    connections_active: i64,
-    connections_max: u32,
-    /// Only tcp listeners send straight to an upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_active: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_max: Option<u32>,
+    /// Of udp listeners, instead of connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows_active: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows_max: Option<u32>,
+    /// Only tcp and udp listeners send straight to an upstream.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstreams: Vec<DestinationView>,
 }
@@ -61,7 +68,7 @@ struct UpstreamView {
 struct EndpointView {
     address: SocketAddr,
     weight: u32,
-    /// Requests (http) or connections (tcp).
+    /// Requests (http), connections (tcp) or flows (udp).
     in_flight: u32,
     connections_idle: i64,
 }
@@ -81,14 +88,25 @@ fn listener(snapshot: &Snapshot, listener: &Listener) -> ListenerView {
     let (protocol, upstreams) = match &listener.protocol {
         Protocol::Http(_) => ("http", Vec::new()),
         Protocol::Tcp(tcp) => ("tcp", destination(snapshot, &tcp.upstream)),
+        Protocol::Udp(udp) => ("udp", destination(snapshot, &udp.upstream)),
+    };
+    let flows = match (&listener.protocol, &listener.identity.udp) {
+        (Protocol::Udp(udp), Some(stats)) => Some((level(stats, |stats| &stats.flows_active), udp.flows_max)),
+        _ => None,
+    };
+    let connections = match flows {
+        None => Some((level(&listener.identity.stats, |stats| &stats.connections_active), listener.connections_max)),
+        Some(_) => None,
     };
     ListenerView {
         name: listener.name.clone(),
         address: listener.address,
         bound: listener.bound_address(),
         protocol,
-        connections_active: level(&listener.identity.stats, |stats| &stats.connections_active),
-        connections_max: listener.connections_max,
+        connections_active: connections.map(|(active, _)| active),
+        connections_max: connections.map(|(_, max)| max),
+        flows_active: flows.map(|(active, _)| active),
+        flows_max: flows.map(|(_, max)| max),
         upstreams,
     }
 }

@@ -9,7 +9,7 @@ use crate::upstream::{Endpoint, Registry};
 pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> Snapshot {
     registry.sweep();
     let listeners = settings.listeners.into_iter().map(|listener| {
-        let identity = registry.listener(&listener.name, listener.address);
+        let identity = registry.listener(&listener.name, listener.address, listener.protocol.transport());
         Listener {
             identity,
             name: listener.name,

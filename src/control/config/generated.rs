@@ -33,9 +33,11 @@ fn conf() -> String {
     show_table(&mut text, &keys::ACCESS_LOG, "", None);
     show_table(&mut text, &keys::LISTENER, "", Some("http"));
     show_table(&mut text, &keys::LISTENER, "The same for TCP: the keys of HTTP have no meaning here.", Some("tcp"));
+    show_table(&mut text, &keys::LISTENER, "The same for UDP.", Some("udp"));
     show_table(&mut text, &keys::ROUTE, "", None);
     show_table(&mut text, &keys::UPSTREAM, "", None);
     text.push_str("\n[upstream.redis]\nendpoints = [\"127.0.0.1:6380\"]\n");
+    text.push_str("\n[upstream.dns]\nendpoints = [\"127.0.0.1:5353\"]\n");
     text
 }
 
@@ -49,7 +51,7 @@ fn show_table(text: &mut String, table: &Table, help: &str, protocol: Option<&st
     text.push_str(&table.title.replace("NAME", "api"));
     text.push('\n');
     for key in table.keys {
-        if key.protocol.is_none() || key.protocol == protocol {
+        if key.protocols.is_empty() || protocol.is_some_and(|protocol| key.protocols.contains(&protocol)) {
             show_key(text, key, protocol);
         }
     }
@@ -66,6 +68,9 @@ fn show_key(text: &mut String, key: &Key, protocol: Option<&str>) {
         (_, "protocol") if protocol == Some("tcp") => "protocol = \"tcp\"".to_owned(),
         (_, "upstream") if protocol == Some("tcp") => "upstream = \"redis\"".to_owned(),
         (_, "address") if protocol == Some("tcp") => "address = \"127.0.0.1:6379\"".to_owned(),
+        (_, "protocol") if protocol == Some("udp") => "protocol = \"udp\"".to_owned(),
+        (_, "upstream") if protocol == Some("udp") => "upstream = \"dns\"".to_owned(),
+        (_, "address") if protocol == Some("udp") => "address = \"127.0.0.1:53\"".to_owned(),
         (Presence::Required { example }, name) => format!("{name} = {example}"),
         (Presence::Default(default), name) => format!("{name} = {default}"),
         (Presence::Optional { example, without }, name) => {
@@ -211,7 +216,11 @@ fn markdown(table: &Table) -> String {
         };
         let range = range(&key.kind);
         let allowed = if range.is_empty() { range } else { format!(" Allowed: {range}.") };
-        let only = key.protocol.map(|protocol| format!(" For {protocol} alone.")).unwrap_or_default();
+        let only = match key.protocols {
+            [] => String::new(),
+            [only] => format!(" For {only} alone."),
+            several => format!(" For {}.", several.join(" and ")),
+        };
         text.push_str(&format!("| `{}` | {without} | {}{allowed}{only} |\n", key.name, key.help));
     }
     text
@@ -251,7 +260,7 @@ fn the_full_example_shows_every_key_of_the_code_and_no_other() {
             assert!(lines.iter().any(|line| conf().contains(line)), "{} {}", table.title, key.name);
         }
     }
-    assert_eq!((settings.listeners.len(), settings.routes.len(), settings.upstreams.len()), (2, 1, 2));
+    assert_eq!((settings.listeners.len(), settings.routes.len(), settings.upstreams.len()), (3, 1, 3));
 }
 
 #[test]
@@ -264,12 +273,18 @@ fn the_defaults_that_the_example_shows_are_those_of_the_code() {
         address = \"127.0.0.1:6379\"
         protocol = \"tcp\"
         upstream = \"redis\"
+        [[listener]]
+        address = \"127.0.0.1:53\"
+        protocol = \"udp\"
+        upstream = \"dns\"
         [[route]]
         upstream = \"api\"
         [upstream.api]
         endpoints = [\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]
         [upstream.redis]
         endpoints = [\"127.0.0.1:6380\"]
+        [upstream.dns]
+        endpoints = [\"127.0.0.1:5353\"]
     ";
     let shown = settings_of("conf/ringgate.toml", &conf());
     let of_code = settings_of("without defaults", without_defaults);

@@ -23,8 +23,8 @@ pub struct Key {
     pub presence: Presence,
     /// What it does and its unit, in full sentences without a final line break.
     pub help: &'static str,
-    /// The one listener protocol that it makes sense for.
-    pub protocol: Option<&'static str>,
+    /// The listener protocols that it makes sense for; none: all.
+    pub protocols: &'static [&'static str],
 }
 
 /// Whether a key must be there, and what holds when it is not.
@@ -120,11 +120,19 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 const fn key(name: &'static str, kind: Kind, presence: Presence, help: &'static str) -> Key {
-    Key { name, kind, presence, help, protocol: None }
+    Key { name, kind, presence, help, protocols: &[] }
 }
 
 const fn http(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
-    Key { name, kind, presence: Presence::Default(default), help, protocol: Some("http") }
+    Key { name, kind, presence: Presence::Default(default), help, protocols: &["http"] }
+}
+
+const fn streams(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key { name, kind, presence: Presence::Default(default), help, protocols: &["http", "tcp"] }
+}
+
+const fn udp(name: &'static str, kind: Kind, presence: Presence, help: &'static str) -> Key {
+    Key { name, kind, presence, help, protocols: &["udp"] }
 }
 
 const fn time(max: Duration) -> Kind {
@@ -192,7 +200,7 @@ pub static ADMIN: Table = Table {
 
 pub static ACCESS_LOG: Table = Table {
     title: "[access_log]",
-    help: "One line of JSON for each request or TCP connection. Without this table there is no access log.",
+    help: "One line of JSON for each request, TCP connection or UDP flow. Without this table there is no access log.",
     keys: &[key(
         "path",
         Kind::FilePath,
@@ -219,34 +227,29 @@ pub static LISTENER: Table = Table {
         ),
         key(
             "protocol",
-            Kind::Choice(&["http", "tcp"]),
+            Kind::Choice(&["http", "tcp", "udp"]),
             Presence::Default("\"http\""),
-            "What it speaks: \"http\" sends each request by the routes, \"tcp\" relays each connection to `upstream`.",
+            "What it speaks: \"http\" sends each request by the routes, \"tcp\" relays each connection and \"udp\" each flow of datagrams to `upstream`.",
         ),
         key(
             "upstream",
             Kind::Upstream,
             Presence::Optional { example: "\"api\"", without: "http: what no route matches is answered with 404" },
-            "tcp: where connections go, required. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
+            "tcp and udp: where connections or flows go, required. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
         ),
-        key(
+        streams(
             "connections_max",
             Kind::Integer { min: 1, max: 16_777_216 },
-            Presence::Default("65_536"),
+            "65_536",
             "Open client connections, all workers together.",
         ),
-        key(
+        streams(
             "proxy_protocol",
             Kind::Words(Word::Network),
-            Presence::Default("[]"),
+            "[]",
             "Networks of proxies whose connections must begin with a PROXY header, version 1 or 2; the client is then who the header says it is. Connections from elsewhere are taken as they are.",
         ),
-        key(
-            "proxy_protocol_timeout",
-            time(HOUR),
-            Presence::Default("\"5s\""),
-            "From the accept to the last byte of a PROXY header.",
-        ),
+        streams("proxy_protocol_timeout", time(HOUR), "\"5s\"", "From the accept to the last byte of a PROXY header."),
         http(
             "trusted",
             Kind::Words(Word::Network),
@@ -301,10 +304,34 @@ pub static LISTENER: Table = Table {
         Key {
             name: "idle_timeout",
             kind: time(MONTH),
-            presence: Presence::Default("\"1h\""),
-            help: "Silence in both directions of a relayed connection.",
-            protocol: Some("tcp"),
+            presence: Presence::Optional { example: "\"30s\"", without: "\"1h\" for tcp, \"30s\" for udp" },
+            help: "Silence in both directions after which a relayed connection or flow ends.",
+            protocols: &["tcp", "udp"],
         },
+        udp(
+            "flows_max",
+            Kind::Integer { min: 1, max: 16_777_216 },
+            Presence::Default("65_536"),
+            "Open flows, all workers together. A flow is what one client address and port exchanges with one endpoint. When there are so many, datagrams of new ones are dropped.",
+        ),
+        udp(
+            "flows_per_client_max",
+            Kind::Integer { min: 1, max: 16_777_216 },
+            Presence::Default("4_096"),
+            "Open flows of one client address (of one /64 for IPv6). Each worker lets it have its share.",
+        ),
+        udp(
+            "replies",
+            Kind::Integer { min: 1, max: 65_535 },
+            Presence::Optional { example: "1", without: "flows end by silence alone" },
+            "Datagrams from the endpoint for each one from the client: 1 for DNS. When all have come the flow ends.",
+        ),
+        udp(
+            "unreachable_timeout",
+            time(HOUR),
+            Presence::Default("\"10s\""),
+            "How long an endpoint gets no new flows after ICMP has said that nothing listens there, unless it answers before. With no other endpoint it gets them all the same.",
+        ),
     ],
 };
 

@@ -8,12 +8,18 @@ use super::settings::ListenerSettings;
 use super::upstreams::{Upstreams, count};
 use super::values::{self, shown};
 use crate::router::Router;
-use crate::snapshot::{Destination, HttpSettings, Protocol, TcpSettings};
-use crate::upstream::UpstreamIndex;
+use crate::snapshot::{Destination, HttpSettings, Protocol, TcpSettings, UdpSettings};
+use crate::upstream::{Transport, UpstreamIndex};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
+
+/// Silence that ends a relayed connection or flow where the file does not say otherwise. A client that has closed a
+/// connection is seen, one that has left a flow is not.
+const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A listener whose routes are still to come.
 #[derive(Debug)]
@@ -34,7 +40,7 @@ pub struct ListenerDraft {
 pub struct Listeners {
     pub drafts: Vec<ListenerDraft>,
     pub names: Names,
-    addresses: HashMap<SocketAddr, Place>,
+    addresses: HashMap<(SocketAddr, Transport), Place>,
 }
 
 impl Listeners {
@@ -60,22 +66,28 @@ impl Listeners {
     fn add(&mut self, reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>, upstreams: &Upstreams<'_>) {
         let place = reader.place_of(value);
         let address = if reader.required("address") { reader.address("address") } else { None };
+        let spoken = ["http", "tcp", "udp"][reader.choice("protocol").min(2)];
         if let Some(address) = address.filter(|address| address.port() != 0) {
-            self.claim_address(reader, address);
+            let transport = if spoken == "udp" { Transport::Datagram } else { Transport::Stream };
+            self.claim_address(reader, address, transport);
         }
         let name = self.name(reader, &place);
-        let tcp = reader.choice("protocol") == 1;
-        refuse_keys_of_other_protocol(reader, if tcp { "tcp" } else { "http" });
-        if tcp {
-            reader_requires_upstream(reader);
+        refuse_keys_of_other_protocol(reader, spoken);
+        if spoken != "http" {
+            reader_requires_upstream(reader, spoken);
         }
         let destination = upstreams.destination(reader, "upstream");
         let broken = address.is_none() || (reader.raw("upstream").is_some() && destination.is_none());
-        let (protocol, otherwise) = if tcp {
-            (Protocol::Tcp(tcp_settings(reader, destination)), None)
-        } else {
-            let place = reader.value_place("upstream");
-            (Protocol::Http(http_settings(reader)), destination.map(|destination| (destination, place)))
+        let (protocol, otherwise) = match spoken {
+            "tcp" => (Protocol::Tcp(tcp_settings(reader, destination)), None),
+            "udp" => {
+                refuse_proxy_headers(reader, &destination, upstreams);
+                (Protocol::Udp(udp_settings(reader, destination)), None)
+            }
+            _ => {
+                let place = reader.value_place("upstream");
+                (Protocol::Http(http_settings(reader)), destination.map(|destination| (destination, place)))
+            }
         };
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let settings = ListenerSettings {
@@ -89,14 +101,14 @@ impl Listeners {
         self.drafts.push(ListenerDraft { settings, place, otherwise, rules: Vec::new(), broken });
     }
 
-    fn claim_address(&mut self, reader: &Reader<'_, '_>, address: SocketAddr) {
+    fn claim_address(&mut self, reader: &Reader<'_, '_>, address: SocketAddr, transport: Transport) {
         let place = reader.value_place("address");
-        if let Some(first) = self.addresses.get(&address) {
+        if let Some(first) = self.addresses.get(&(address, transport)) {
             let mistake = Mistake::error(format!("two listeners at {address}"), place, "again here");
             reader.mistake(mistake.and(first.clone(), "first here"));
             return;
         }
-        self.addresses.insert(address, place);
+        self.addresses.insert((address, transport), place);
     }
 
     /// The name that the file gives, or else the address as written. Unique.
@@ -123,21 +135,21 @@ impl Listeners {
     }
 }
 
-fn reader_requires_upstream(reader: &Reader<'_, '_>) {
+fn reader_requires_upstream(reader: &Reader<'_, '_>, protocol: &str) {
     if reader.raw("upstream").is_none() {
         let mistake = Mistake::error("`upstream` is missing", reader.place.clone(), "in this table");
-        reader.mistake(mistake.help("a tcp listener relays to one upstream: `upstream = \"NAME\"`").of_absence());
+        let help = format!("a {protocol} listener relays to one upstream: `upstream = \"NAME\"`");
+        reader.mistake(mistake.help(help).of_absence());
     }
 }
 
 fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {
     for key in reader.spec.keys {
-        let Some(wanted) = key.protocol.filter(|wanted| *wanted != protocol) else {
-            continue;
-        };
-        if reader.raw(key.name).is_none() {
+        let fits = key.protocols.is_empty() || key.protocols.contains(&protocol);
+        if fits || reader.raw(key.name).is_none() {
             continue;
         }
+        let wanted = key.protocols.join("\" or \"");
         let title = format!("`{}` has no meaning for a listener of protocol {protocol}", key.name);
         let label = format!("only with protocol = \"{wanted}\"");
         let mistake = Mistake::error(title, reader.key_place(key.name), label);
@@ -148,7 +160,41 @@ fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {
 
 fn tcp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> TcpSettings {
     let upstream = destination.unwrap_or(Destination::One(UpstreamIndex(0)));
-    TcpSettings { upstream, idle_timeout: reader.duration("idle_timeout") }
+    TcpSettings { upstream, idle_timeout: idle_timeout(reader, TCP_IDLE_TIMEOUT) }
+}
+
+fn udp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> UdpSettings {
+    let replies = reader.optional_integer("replies").and_then(|replies| u32::try_from(replies).ok());
+    UdpSettings {
+        upstream: destination.unwrap_or(Destination::One(UpstreamIndex(0))),
+        idle_timeout: idle_timeout(reader, UDP_IDLE_TIMEOUT),
+        flows_max: count(reader, "flows_max"),
+        flows_per_client_max: count(reader, "flows_per_client_max"),
+        replies,
+        unreachable_timeout: reader.duration("unreachable_timeout"),
+    }
+}
+
+/// A PROXY header begins a connection, and a flow has none.
+fn refuse_proxy_headers(reader: &Reader<'_, '_>, destination: &Option<Destination>, upstreams: &Upstreams<'_>) {
+    let parts = match destination {
+        None => Vec::new(),
+        Some(Destination::One(index)) => vec![*index],
+        Some(Destination::Split { parts, .. }) => parts.iter().map(|(_, index)| *index).collect(),
+    };
+    for upstream in parts.iter().filter_map(|index| upstreams.settings.get(index.0 as usize)) {
+        if upstream.proxy_protocol.is_some() {
+            let title =
+                format!("upstream `{}` has `proxy_protocol`, which UDP has no place for", shown(&upstream.name));
+            let mistake = Mistake::error(title, reader.value_place("upstream"), "this listener speaks udp");
+            reader.mistake(mistake.help("give the udp listener an upstream of its own, without `proxy_protocol`"));
+        }
+    }
+}
+
+fn idle_timeout(reader: &Reader<'_, '_>, otherwise: Duration) -> Duration {
+    let given = reader.duration("idle_timeout");
+    if reader.raw("idle_timeout").is_some() { given } else { otherwise }
 }
 
 fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {

@@ -158,10 +158,16 @@ fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listener
         let Some(draft) = listeners.drafts.get(index) else {
             continue;
         };
-        if matches!(draft.settings.protocol, Protocol::Tcp(_)) {
-            let title = format!("listener `{}` has no routes: it speaks tcp", shown(&name.value));
+        let spoken = match draft.settings.protocol {
+            Protocol::Http(_) => None,
+            Protocol::Tcp(_) => Some("tcp"),
+            Protocol::Udp(_) => Some("udp"),
+        };
+        if let Some(spoken) = spoken {
+            let title = format!("listener `{}` has no routes: it speaks {spoken}", shown(&name.value));
             let mistake = Mistake::error(title, name.place.clone(), "a route needs an http listener");
-            reader.mistake(mistake.and(draft.place.clone(), "a tcp listener sends to its own `upstream`"));
+            let label = format!("a {spoken} listener sends to its own `upstream`");
+            reader.mistake(mistake.and(draft.place.clone(), label));
             continue;
         }
         if found.contains(&index) {

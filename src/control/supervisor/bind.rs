@@ -2,6 +2,7 @@
 //! reload applies as a whole or not at all.
 
 use crate::snapshot::{Listener, Snapshot};
+use crate::upstream::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -30,18 +31,27 @@ pub fn added<'s>(old: &'s Snapshot, new: &'s Snapshot) -> impl Iterator<Item = &
 
 fn try_all<'a>(added: impl Iterator<Item = &'a Listener>) -> Result<(), String> {
     for listener in added {
-        let bound = try_bind(listener.address).map_err(|error| explain(listener, &error))?;
+        let transport = listener.protocol.transport();
+        let bound = try_bind(listener.address, transport).map_err(|error| explain(listener, &error))?;
         // A value that is there already is the same listener's, which a drain of an earlier removal still holds.
         let _ = listener.identity.bound.set(bound);
     }
     Ok(())
 }
 
-/// Binds without listening: no connection can end up in the queue of a socket that nobody serves. Gives the address,
+/// Binds without listening: no connection can end up in the queue of a socket that nobody serves; datagrams are lost for
+/// this moment, as they were before it. Gives the address,
 /// with the port that was found for port 0.
-fn try_bind(address: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+fn try_bind(address: SocketAddr, transport: Transport) -> io::Result<SocketAddr> {
+    let (kind, protocol) = match transport {
+        Transport::Stream => (Type::STREAM, Protocol::TCP),
+        Transport::Datagram => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if transport == Transport::Stream {
+        // Of a datagram socket it would make an address free that another program has.
+        socket.set_reuse_address(true)?;
+    }
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     Ok(socket.local_addr()?.as_socket().unwrap_or(address))
@@ -64,12 +74,16 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_found_and_a_free_one_stays_free() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
-        let address = taken.local_addr().expect("it has an address");
-        let tried = try_bind(address).map_err(|error| error.kind());
-        assert_eq!(tried, Err(io::ErrorKind::AddrInUse));
-        drop(taken);
-        assert!(try_bind(address).is_ok());
-        assert!(try_bind(address).is_ok());
+        let check = |address, transport, taken: Box<dyn std::any::Any>| {
+            let tried = try_bind(address, transport).map_err(|error| error.kind());
+            assert_eq!(tried, Err(io::ErrorKind::AddrInUse));
+            drop(taken);
+            assert!(try_bind(address, transport).is_ok());
+            assert!(try_bind(address, transport).is_ok());
+        };
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+        check(tcp.local_addr().expect("it has an address"), Transport::Stream, Box::new(tcp));
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+        check(udp.local_addr().expect("it has an address"), Transport::Datagram, Box::new(udp));
     }
 }

@@ -2,7 +2,7 @@
 //! otherwise, and how many connections were kept. Pure; the supervisor logs it and the admin listener answers with it.
 
 use super::drain::open_connections;
-use crate::snapshot::{Destination, HttpSettings, Listener, Protocol, Route, Snapshot, Upstream};
+use crate::snapshot::{Destination, HttpSettings, Listener, Protocol, Route, Snapshot, UdpSettings, Upstream};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -159,6 +159,13 @@ fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapsho
         }
         (Protocol::Tcp(old), Protocol::Tcp(new)) => {
             old.idle_timeout == new.idle_timeout && weights(old_in, &old.upstream) == weights(new_in, &new.upstream)
+        }
+        (Protocol::Udp(old), Protocol::Udp(new)) => {
+            let limits = |udp: &UdpSettings| (udp.flows_max, udp.flows_per_client_max, udp.replies);
+            let times = |udp: &UdpSettings| (udp.idle_timeout, udp.unreachable_timeout);
+            limits(old) == limits(new)
+                && times(old) == times(new)
+                && weights(old_in, &old.upstream) == weights(new_in, &new.upstream)
         }
         _ => false,
     };

@@ -1,9 +1,9 @@
 //! What became of the connections of listeners that a reload removed: counted until they have ended or the deadline
 //! has come, then logged. The workers drain by themselves; here it is only watched.
 
-use crate::base::Sharded;
+use crate::base::Gauge;
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::{ListenerStats, log};
+use crate::telemetry::log;
 use crate::upstream::ListenerIdentity;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,15 @@ use tokio::time::{Instant, sleep};
 /// How often the count is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Connections of clients that are open on a listener, all workers together.
+/// Connections of clients, or flows, that are open on a listener, all workers together.
 pub fn open_connections(listener: &Listener) -> u64 {
-    open(&listener.identity.stats)
+    open(&listener.identity)
 }
 
-fn open(stats: &Sharded<ListenerStats>) -> u64 {
-    stats.sum(|shard| u64::try_from(shard.connections_active.get()).unwrap_or(0))
+fn open(identity: &ListenerIdentity) -> u64 {
+    let level = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+    let flows = identity.udp.as_ref().map_or(0, |udp| udp.sum(|shard| level(&shard.flows_active)));
+    identity.stats.sum(|shard| level(&shard.connections_active)) + flows
 }
 
 /// Starts a task for each listener of `old` that `new` lacks. It holds the listener's identity, and nothing else of the
@@ -33,13 +35,12 @@ pub fn report_removed(old: &Snapshot, new: &Snapshot) {
 }
 
 async fn report(name: String, identity: Arc<ListenerIdentity>, drain_timeout: Duration) {
-    let stats = &identity.stats;
-    let at_first = open(stats);
+    let at_first = open(&identity);
     let deadline = Instant::now() + drain_timeout;
-    while open(stats) > 0 && Instant::now() < deadline {
+    while open(&identity) > 0 && Instant::now() < deadline {
         sleep(INTERVAL).await;
     }
-    let left = open(stats);
+    let left = open(&identity);
     let ended = at_first.saturating_sub(left);
     if left == 0 {
         log::info!("listener `{name}` drained: {ended} connections ended by themselves");

@@ -199,6 +199,11 @@ impl Wakes {
         .await
     }
 
+    /// Wakes `key` in this turn.
+    pub fn wake(&self, key: u32) {
+        self.waker(key).wake();
+    }
+
     /// Wakes `key` at an instant.
     pub fn wake_at(&self, at: Instant, key: u32) -> WakeTimer {
         WakeTimer(self.engine.core.timers.borrow_mut().insert(at, self.waker(key)))

@@ -1,14 +1,16 @@
-//! The access log: one line of JSON for each request (http) or connection (tcp), from the workers to a file or stdout.
+//! The access log: one line of JSON for each request (http), connection (tcp) or flow (udp), from the workers to a file or stdout.
 //!
 //! A worker owns an [`AccessLogWriter`]: it encodes a record into a bounded ring of bytes and goes on. It never waits,
 //! allocates or wakes anybody; a record that does not fit is dropped whole and counted. The control thread "log"
 //! ([`LogThread`]) looks into the rings at an interval and writes what it finds. Not the log of the program itself:
 //! that is [`crate::telemetry::log`].
 
+mod flow;
 mod json;
 mod record;
 mod thread;
 
+pub use flow::FlowRecord;
 pub use record::{HttpRecord, Phases, TcpRecord};
 pub use thread::{Destination, LogThread};
 
@@ -68,6 +70,12 @@ impl AccessLogWriter {
 
     /// Writes the record of one connection. False, and counted as dropped, if the ring is full.
     pub fn tcp(&self, stats: &WorkerStats, record: &TcpRecord) -> bool {
+        let time = self.time_of(record.started);
+        self.write(stats, |line| record.encode(line, time, self.worker))
+    }
+
+    /// Writes the record of one flow. False, and counted as dropped, if the ring is full.
+    pub fn flow(&self, stats: &WorkerStats, record: &FlowRecord) -> bool {
         let time = self.time_of(record.started);
         self.write(stats, |line| record.encode(line, time, self.worker))
     }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Bytes of a configured name (listener, route, upstream) that are shown.
-const NAME_BYTES_MAX: usize = 128;
+pub(super) const NAME_BYTES_MAX: usize = 128;
 const METHOD_BYTES_MAX: usize = 32;
 /// As long as a host name can be, with a port.
 const HOST_BYTES_MAX: usize = 262;
@@ -171,14 +171,14 @@ impl TcpRecord<'_> {
 }
 
 #[inline(always)]
-fn name(object: &mut Object, key: &'static str, name: Option<&str>) {
+pub(super) fn name(object: &mut Object, key: &'static str, name: Option<&str>) {
     if let Some(name) = name {
         object.text(key, name.as_bytes(), NAME_BYTES_MAX);
     }
 }
 
 #[inline(always)]
-fn duration(object: &mut Object, key: &'static str, duration: Option<Duration>) {
+pub(super) fn duration(object: &mut Object, key: &'static str, duration: Option<Duration>) {
     if let Some(duration) = duration {
         object.number(key, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }

@@ -102,6 +102,34 @@ fn a_connection_is_one_line_of_json() {
 }
 
 #[test]
+fn a_flow_is_one_line_of_json() {
+    let (writer, mut reader) = with_ring(0, RING_BYTES);
+    writer.sync_clock(Instant(0), WALL);
+    let record = FlowRecord {
+        started: Instant(1_500),
+        generation: 1,
+        listener: "dns",
+        upstream: Some("resolvers"),
+        endpoint: "10.0.0.2:53".parse().unwrap(),
+        client: "192.0.2.7:4242".parse().unwrap(),
+        received: (2, 60),
+        sent: (1, 120),
+        total: Duration::from_millis(3),
+        attempts: 1,
+        end: "expired",
+        reason: None,
+    };
+    writer.flow(&WorkerStats::default(), &record);
+    let expected = json!({
+        "time": "2001-09-09T01:46:40.000001Z", "listener": "dns", "upstream": "resolvers", "endpoint": "10.0.0.2:53",
+        "client": "192.0.2.7:4242", "protocol": "udp", "bytes_received": 60, "bytes_sent": 120,
+        "datagrams_received": 2, "datagrams_sent": 1, "total_us": 3_000, "attempts": 1, "end": "expired", "worker": 0,
+        "generation": 1,
+    });
+    assert_eq!(lines(&drained(&mut reader)), [expected]);
+}
+
+#[test]
 fn a_full_ring_drops_whole_records_and_counts_them() {
     let (writer, mut reader) = with_ring(0, 2_000);
     let stats = WorkerStats::default();
