@@ -74,6 +74,7 @@ fn open(
             let socket = context.engine.listen(address, &ListenOptions::default())?;
             context.engine.spawn(accept_all(context.clone(), socket, handle.clone()));
         }
+        Transport::Datagram if udp::resume(context, &handle) => {}
         Transport::Datagram => {
             let options = DatagramOptions { reuse_port: true, coalesce: true, queue_bytes: DATAGRAM_QUEUE_BYTES };
             let socket = context.engine.bind_datagrams(address, &options)?;

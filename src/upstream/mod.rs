@@ -91,4 +91,6 @@ pub struct ListenerIdentity {
     pub stats: Sharded<ListenerStats>,
     /// Those of a datagram listener beside them.
     pub udp: Option<Sharded<UdpStats>>,
+    /// Open flows of a datagram listener, over all workers: never more than its limit, not even for a moment.
+    pub flows: AtomicU32,
 }

@@ -89,7 +89,7 @@ impl Registry {
         let id = renew(&mut self.listeners, &key, &mut self.listener_ids);
         let stats = Sharded::<ListenerStats>::new(self.workers);
         let udp = (transport == Transport::Datagram).then(|| Sharded::<UdpStats>::new(self.workers));
-        let made = Arc::new(ListenerIdentity { id, bound: OnceLock::new(), stats, udp });
+        let made = Arc::new(ListenerIdentity { id, bound: OnceLock::new(), stats, udp, flows: AtomicU32::new(0) });
         self.listeners.insert(key, (id, Arc::downgrade(&made)));
         made
     }

@@ -25,3 +25,4 @@ mod signals;
 mod splicing;
 mod surroundings;
 mod tcp;
+mod udp;

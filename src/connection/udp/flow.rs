@@ -2,7 +2,7 @@
 
 use super::endpoint::{self, Connected};
 use super::table::FlowKey;
-use super::{Place, UdpListener, is_unreachable};
+use super::{Place, Room, UdpListener, is_unreachable};
 use crate::base::Instant;
 use crate::connection::context::Context;
 use crate::engine::{Datagram, Received, WakeTimer};
@@ -55,6 +55,7 @@ pub(super) struct Flow {
     sent: Traffic,
     attempts: u32,
     reason: Option<Failure>,
+    _room: Room,
 }
 
 impl Flow {
@@ -66,6 +67,7 @@ impl Flow {
         settings: &UdpSettings,
         (key, index): (FlowKey, u32),
         (upstream, connected): (Arc<UpstreamIdentity>, Connected),
+        room: Room,
     ) -> Flow {
         if let Some(stats) = listener.stats(context) {
             stats.flows_opened.inc();
@@ -87,6 +89,7 @@ impl Flow {
             sent: Traffic::default(),
             attempts: 1,
             reason: None,
+            _room: room,
         }
     }
 
@@ -241,7 +244,7 @@ impl Flow {
         context.flows.wakes.cancel(&self.timer.1);
         listener.table.borrow_mut().remove(&self.key);
         if listener.draining.get() && listener.table.borrow().len() == 0 {
-            listener.ended.notify();
+            listener.drained.notify();
         }
         let word = match end {
             End::Expired => "expired",

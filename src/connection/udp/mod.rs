@@ -22,11 +22,14 @@ use crate::engine::{Datagram, DatagramSocket, Event, Raced, Wakes, race};
 use crate::health::Failure;
 use crate::snapshot::{Listener, Protocol, UdpSettings};
 use crate::telemetry::UdpStats;
+use crate::upstream::ListenerIdentity;
 use flow::{End, Flow};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use table::{FlowKey, Table};
 
@@ -39,19 +42,20 @@ const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
 
 /// One udp listener on one worker, for as long as it or one of its flows lives.
 pub(super) struct UdpListener {
-    handle: Rc<ListenerHandle>,
+    identity: Arc<ListenerIdentity>,
+    handle: RefCell<Rc<ListenerHandle>>,
     socket: DatagramSocket,
     table: RefCell<Table>,
-    /// It takes no new flows; `ended` tells when the last has ended.
+    /// It takes no new flows; `drained` tells when the last has ended, or when it is to go on.
     draining: Cell<bool>,
-    ended: Event,
+    drained: Event,
     quiet_until: Cell<Instant>,
     overflow: Cell<(Instant, u64)>,
 }
 
 impl UdpListener {
     fn stats<'a>(&'a self, context: &Context) -> Option<&'a UdpStats> {
-        self.handle.identity.udp.as_ref().map(|stats| stats.shard(context.worker))
+        self.identity.udp.as_ref().map(|stats| stats.shard(context.worker))
     }
 
     fn count_drop(&self, context: &Context, failure: Failure, datagrams: usize) {
@@ -91,7 +95,7 @@ struct Place {
 
 impl Place {
     fn of(context: &Context, listener: &UdpListener) -> Place {
-        let (view, index) = listener.handle.current(context);
+        let (view, index) = listener.handle.borrow().current(context);
         Place { view, index, now: context.engine.now() }
     }
 
@@ -112,11 +116,13 @@ impl Place {
 pub(super) struct Flows {
     wakes: Wakes,
     flows: RefCell<Slab<Box<Flow>>>,
+    /// Listeners that no snapshot has any more and that have flows still.
+    draining: RefCell<Vec<Rc<UdpListener>>>,
 }
 
 impl Flows {
     pub(super) fn new(engine: &crate::engine::Engine) -> Flows {
-        Flows { wakes: Wakes::new(engine), flows: RefCell::default() }
+        Flows { wakes: Wakes::new(engine), flows: RefCell::default(), draining: RefCell::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -152,23 +158,51 @@ impl Flows {
 /// Serves a listener until it is to stop, and then its flows until the last has ended or the drain's deadline has come.
 pub async fn serve(context: Rc<Context>, socket: DatagramSocket, handle: Rc<ListenerHandle>) {
     let listener = Rc::new(UdpListener {
-        handle,
+        identity: handle.identity.clone(),
+        handle: RefCell::new(handle),
         socket,
         table: RefCell::default(),
         draining: Cell::new(false),
-        ended: Event::default(),
+        drained: Event::default(),
         quiet_until: Cell::new(Instant(0)),
         overflow: Cell::new((Instant(0), 0)),
     });
-    while let Raced::First(()) = race(receive(&context, &listener), listener.handle.stop.wait()).await {}
-    listener.draining.set(true);
-    let deadline = context.engine.now() + context.view().snapshot.drain_timeout;
-    while listener.table.borrow().len() > 0 && context.engine.now() < deadline {
-        let over = race(listener.ended.wait(), context.engine.sleep_until(deadline));
-        race(receive(&context, &listener), over).await;
+    loop {
+        let handle = listener.handle.borrow().clone();
+        while let Raced::First(()) = race(receive(&context, &listener), handle.stop.wait()).await {}
+        if !drain(&context, &listener).await {
+            break;
+        }
     }
     let left = listener.table.borrow().flows();
     left.into_iter().for_each(|index| context.flows.end(&context, index, End::Drained));
+}
+
+/// Lets flows end, and takes no new ones. True if a snapshot has the listener again.
+async fn drain(context: &Rc<Context>, listener: &Rc<UdpListener>) -> bool {
+    let all = &context.flows.draining;
+    listener.draining.set(true);
+    all.borrow_mut().push(listener.clone());
+    let deadline = context.engine.now() + context.view().snapshot.drain_timeout;
+    while listener.draining.get() && listener.table.borrow().len() > 0 && context.engine.now() < deadline {
+        let over = race(listener.drained.wait(), context.engine.sleep_until(deadline));
+        race(receive(context, listener), over).await;
+    }
+    all.borrow_mut().retain(|other| !Rc::ptr_eq(other, listener));
+    !listener.draining.get()
+}
+
+/// Goes on with a listener that drains, if `handle` is of such a one: a second socket at its address would share its flows
+/// with it, and each would know a part of them.
+pub fn resume(context: &Context, handle: &Rc<ListenerHandle>) -> bool {
+    let all = context.flows.draining.borrow();
+    let found =
+        all.iter().find(|listener| Arc::ptr_eq(&listener.identity, &handle.identity) && listener.draining.get());
+    let Some(listener) = found else { return false };
+    *listener.handle.borrow_mut() = handle.clone();
+    listener.draining.set(false);
+    listener.drained.notify();
+    true
 }
 
 /// Takes what has arrived. After an error it waits a little.
@@ -188,7 +222,7 @@ async fn receive(context: &Rc<Context>, listener: &Rc<UdpListener>) {
             listener.look_for_overflow(context);
         }
         Err(error) => {
-            listener.handle.identity.stats.shard(context.worker).accept_errors.inc();
+            listener.identity.stats.shard(context.worker).accept_errors.inc();
             let place = Place::of(context, listener);
             listener
                 .warn(context, format_args!("listener `{}` cannot receive datagrams: {error}", place.listener().name));
@@ -232,12 +266,12 @@ fn open(context: &Rc<Context>, listener: &Rc<UdpListener>, place: &Place, key: F
     }
     let name = &place.listener().name;
     let most = settings.flows_max;
-    if flows_of(listener) >= i64::from(most) {
+    let Some(room) = Room::take(listener, most) else {
         let advice = "raise it, shorten `idle_timeout`, or set `replies`";
         listener
             .warn(context, format_args!("listener `{name}` refuses flows: `flows_max` = {most} is reached; {advice}"));
         return Err(Failure::FlowsFull);
-    }
+    };
     let (client, most) = (key.client.ip(), settings.flows_per_client_max);
     if listener.table.borrow().of_client(client) >= share(most, listener) {
         let text =
@@ -249,20 +283,34 @@ fn open(context: &Rc<Context>, listener: &Rc<UdpListener>, place: &Place, key: F
     let mut flows = context.flows.flows.borrow_mut();
     let entry = flows.vacant_entry();
     let index = entry.key() as u32;
-    entry.insert(Box::new(Flow::new(context, listener, place, settings, (key, index), (upstream, endpoint))));
+    entry.insert(Box::new(Flow::new(context, listener, place, settings, (key, index), (upstream, endpoint), room)));
     listener.table.borrow_mut().insert(key, index);
     Ok(index)
 }
 
-/// Open flows of a listener, all workers together.
-fn flows_of(listener: &UdpListener) -> i64 {
-    let stats = listener.handle.identity.udp.as_ref();
-    stats.map_or(0, |stats| stats.iter().map(|shard| shard.flows_active.get()).sum())
+/// One flow's part of `flows_max`; dropping it gives it back.
+struct Room(Arc<ListenerIdentity>);
+
+impl Room {
+    fn take(listener: &UdpListener, most: u32) -> Option<Room> {
+        let flows = &listener.identity.flows;
+        if flows.fetch_add(1, Ordering::Relaxed) >= most {
+            flows.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Room(listener.identity.clone()))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.flows.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What each worker may allow one client: the kernel spreads a client's ports evenly over the workers.
 fn share(most: u32, listener: &UdpListener) -> u32 {
-    let workers = listener.handle.identity.udp.as_ref().map_or(1, |stats| stats.iter().count());
+    let workers = listener.identity.udp.as_ref().map_or(1, |stats| stats.iter().count());
     most.div_ceil(u32::try_from(workers).unwrap_or(u32::MAX).max(1))
 }
 

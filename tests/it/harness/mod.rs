@@ -2,6 +2,7 @@
 //! Everything that waits has one generous limit, [`PATIENCE`]; no scenario measures time.
 
 mod client;
+mod datagram;
 mod gate;
 mod haproxy;
 mod message;
@@ -9,6 +10,7 @@ mod nginx;
 mod origin;
 
 pub use client::{Client, curl};
+pub use datagram::{UdpClient, UdpOrigin, Unbound, dig};
 pub use gate::{Engine, Gate, HEAD, RAW, WEB};
 pub use haproxy::Haproxy;
 pub use message::{Request, Response};
