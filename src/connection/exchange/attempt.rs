@@ -1,4 +1,4 @@
-//! One attempt: the request to one connection, its response back to the client.
+//! The attempts of one request: each sends it on one connection and takes its response back to the client.
 
 use super::record::Record;
 use super::sides::{BodySource, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError};
@@ -16,6 +16,7 @@ use std::pin::pin;
 /// Interim responses to one request. No endpoint has reason to send more, and each costs a write.
 const INTERIM_MAX: u32 = 32;
 
+/// What every attempt of a request works with.
 pub(super) struct Attempt<'a> {
     pub scene: Scene<'a>,
     pub route: &'a Route,

@@ -19,7 +19,6 @@ use super::announce::announcement;
 use super::connect::{Load, Tried, UpstreamConnection};
 use super::context::{Context, View};
 use super::http1::Pair;
-use crate::base::Instant;
 use crate::engine::Stream;
 use crate::health::Failure;
 use crate::health::failure::Retry;
@@ -27,10 +26,11 @@ use crate::protocol::http::{BodyLength, RequestHead, ResponseHead, TargetForm};
 use crate::protocol::http1::request_id;
 use crate::router::Miss;
 use crate::snapshot::{HttpSettings, Route, Upstream};
-use crate::upstream::UpstreamIndex;
+use crate::upstream::{EndpointIdentity, UpstreamIndex};
 use answer::{Answer, last_recipient};
 use attempt::{Attempt, AttemptError, forwarding};
 use std::pin::pin;
+use std::sync::Arc;
 
 /// What the exchange works with, fixed for its time.
 #[derive(Clone, Copy)]
@@ -102,22 +102,22 @@ async fn forward(
     }
     let deadline = record.started + route.response_head_timeout;
     upstream.identity.stats.shard(scene.context.worker).requests.inc();
+    let mut attempt = Attempt { scene, route, upstream, deadline, response, record };
     let mut tried = Tried::default();
     let mut failure = Failure::NoEndpoint;
-    while record.attempts <= upstream.retries {
+    while attempt.record.attempts <= upstream.retries {
         let Some(index) = scene.view.pick(upstream_index, tried.as_slice(), &scene.context.engine) else { break };
-        record.attempts += 1;
-        if record.attempts > 1 {
+        attempt.record.attempts += 1;
+        if attempt.record.attempts > 1 {
             upstream.identity.stats.shard(scene.context.worker).retries.inc();
         }
-        let error =
-            match pin!(try_endpoint(scene, route, upstream, index, deadline, body, sink, response, pair, record)).await
-            {
-                Ok(outcome) => return Ok(outcome),
-                Err(error) => error,
-            };
+        let endpoint = &upstream.endpoints[index].identity;
+        let error = match pin!(try_endpoint(&mut attempt, endpoint, body, sink, pair)).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
         failure = error.failure;
-        upstream.endpoints[index].identity.stats.shard(scene.context.worker).failures.inc();
+        endpoint.stats.shard(scene.context.worker).failures.inc();
         let again = error.may_repeat(scene.request) && scene.context.engine.now() < deadline && tried.add(index);
         if !again {
             break;
@@ -160,29 +160,21 @@ fn find<'a>(
 }
 
 /// One attempt at one endpoint; a stale idle connection costs it another connection, not the attempt.
-#[allow(clippy::too_many_arguments)]
 async fn try_endpoint(
-    scene: Scene<'_>,
-    route: &Route,
-    upstream: &Upstream,
-    index: usize,
-    deadline: Instant,
+    attempt: &mut Attempt<'_>,
+    endpoint: &Arc<EndpointIdentity>,
     body: &mut impl BodySource,
     sink: &mut impl ResponseSink,
-    response: &mut ResponseHead,
     pair: &mut Pair,
-    record: &mut Record,
 ) -> Result<Outcome, AttemptError> {
-    let context = scene.context;
-    let endpoint = &upstream.endpoints[index].identity;
-    record.endpoint = Some(endpoint.address);
+    let Scene { context, client, stream, request, .. } = attempt.scene;
+    attempt.record.endpoint = Some(endpoint.address);
     let _load = Load::new(endpoint, context.worker);
-    let mut attempt = Attempt { scene, route, upstream, deadline, response, record };
-    let owner = UpstreamConnection::owner(upstream, scene.client);
+    let owner = UpstreamConnection::owner(attempt.upstream, client);
     if let Some(connection) = UpstreamConnection::idle(context, endpoint, owner) {
         attempt.record.connection_reused = true;
         match pin!(attempt.run(connection, pair, body, sink)).await {
-            Err(error) if error.stale && error.may_repeat(scene.request) => {}
+            Err(error) if error.stale && error.may_repeat(request) => {}
             done => return done,
         }
     }
@@ -190,7 +182,8 @@ async fn try_endpoint(
     let started = context.engine.now();
     body.detach();
     // Boxed: most requests find an idle connection, and the rest can bear the allocation.
-    let header = announcement(upstream, scene.client, scene.stream);
+    let (upstream, deadline) = (attempt.upstream, attempt.deadline);
+    let header = announcement(upstream, client, stream);
     let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, owner, deadline, &header)).await;
     attempt.record.connect = Some(context.engine.now() - started);
     let connection = opened.map_err(AttemptError::before_request)?;
