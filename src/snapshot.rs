@@ -4,6 +4,7 @@
 
 use crate::balancer::Balance;
 use crate::base::Sharded;
+use crate::health::PaceRule;
 use crate::router::Router;
 use crate::telemetry::RouteStats;
 use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
@@ -95,12 +96,14 @@ pub struct HttpSettings {
     pub body_max: u64,
     /// From the first byte of a request head (or the accept) to its last.
     pub request_head_timeout: Duration,
-    /// Silence of the client within a request body.
-    pub request_body_idle_timeout: Duration,
+    /// How slowly a client may send a request body.
+    pub request_body_pace: PaceRule,
     /// From the end of a response to the first byte of the next request.
     pub keep_alive_timeout: Duration,
-    /// The client does not take what it is sent.
-    pub send_timeout: Duration,
+    /// How slowly a client may take a response.
+    pub response_pace: PaceRule,
+    /// A client that ends its sending side while its endpoint has not answered yet has left.
+    pub abort_on_close: bool,
     /// Silence in both directions of an upgraded connection.
     pub tunnel_idle_timeout: Duration,
     /// Whether each request carries an `X-Request-Id` to the endpoint and back.

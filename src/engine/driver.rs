@@ -134,6 +134,12 @@ impl Driver {
         each!(self, driver => driver.is_readable(id))
     }
 
+    /// How the stream has ended for its receiver, once nothing before the end is left to receive; a failure at once.
+    /// Consumes nothing. Replaces an earlier waker of watch or receive, and wakes it also for bytes.
+    pub(super) fn poll_end(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
+        each!(self, driver => driver.poll_end(id, waker))
+    }
+
     pub(super) fn expect_bulk(&mut self, id: StreamId, bulk: bool) {
         each!(self, driver => driver.expect_bulk(id, bulk))
     }

@@ -398,6 +398,12 @@ impl Stream {
         self.core.driver.borrow().is_readable(self.id)
     }
 
+    /// How the other side has ended, while nothing is received: `Ok` is an orderly end (it sends no more and may still
+    /// read) before which nothing is left to receive, an error is a reset. Costs no system call while it goes on.
+    pub fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.core.driver.borrow_mut().poll_end(self.id, context.waker())
+    }
+
     /// Expect a long message (true): receive piece by piece as asked, rather than ahead of being asked.
     pub fn expect_bulk(&self, bulk: bool) {
         self.core.driver.borrow_mut().expect_bulk(self.id, bulk);

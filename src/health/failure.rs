@@ -13,12 +13,14 @@ pub enum Failure {
     RequestTargetTooLong,
     RequestBodyTooLarge,
     RequestBodyTimeout,
+    RequestBodyTooSlow,
     RequestBodyMalformed,
     ExpectationUnknown,
     TransferCodingUnknown,
     VersionUnsupported,
     ClientClosed,
     ClientStalled,
+    ClientTooSlow,
     NoRoute,
     MethodNotAllowed,
     NoEndpoint,
@@ -95,12 +97,14 @@ table! {
     RequestTargetTooLong  => 414, Client, Never, "request_target_too_long", "The request target is longer than this gateway allows.";
     RequestBodyTooLarge   => 413, Client, Never, "request_body_too_large", "The request body is larger than this gateway allows.";
     RequestBodyTimeout    => 408, Client, Never, "request_body_timeout", "The request body did not arrive in time.";
+    RequestBodyTooSlow    => 408, Client, Never, "request_body_too_slow", "The request body arrived too slowly.";
     RequestBodyMalformed  => 400, Client, Never, "request_body_malformed", "The request body is not validly framed.";
     ExpectationUnknown    => 417, Client, Never, "expectation_unknown", "The Expect header asks for something unknown.";
     TransferCodingUnknown => 501, Client, Never, "transfer_coding_unknown", "The transfer coding is not supported.";
     VersionUnsupported    => 505, Client, Never, "version_unsupported", "The HTTP version is not supported.";
     ClientClosed          => 0,   Client, Never, "client_closed", "";
     ClientStalled         => 0,   Client, Never, "client_stalled", "";
+    ClientTooSlow         => 0,   Client, Never, "client_too_slow", "";
     NoRoute               => 404, Configuration, Never, "no_route", "No route matches this request.";
     MethodNotAllowed      => 405, Configuration, Never, "method_not_allowed", "The route does not allow this method.";
     NoEndpoint            => 503, Configuration, Never, "no_endpoint", "No endpoint is available for this request.";

@@ -1,7 +1,9 @@
 //! Every status that the gateway answers by itself, with the reason that its log gives.
 
 use super::*;
-use crate::harness::{closed_address, full_address};
+use crate::harness::{PATIENCE, closed_address, full_address, wait_for};
+use std::sync::Mutex;
+use std::sync::mpsc;
 
 on_each_engine!(
     refuses_malformed_requests,
@@ -9,6 +11,9 @@ on_each_engine!(
     refuses_what_is_too_large,
     refuses_unknown_expectations_and_codings,
     times_out_slow_requests,
+    cuts_off_slow_bodies,
+    cuts_off_slow_readers,
+    waits_for_a_slow_origin_without_blame,
     answers_for_a_refused_connection,
     answers_for_no_endpoint,
     answers_for_a_malformed_response,
@@ -117,6 +122,72 @@ fn times_out_slow_requests(engine: Engine) {
     let gate = Gate::start(engine, &with_listener(&Gate::http_config(&[&origin], ""), timeouts));
     refused(&gate, "GET / HTTP/1.1\r\nHost: a\r\nX-Unfin", 408, "request_head_timeout");
     refused(&gate, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf", 408, "request_body_timeout");
+}
+
+/// Sends a piece again and again until the gateway answers or closes.
+fn trickle(client: &mut Client, piece: &[u8]) {
+    wait_for("the gateway to lose patience", || {
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        (!client.try_send(piece) || client.has_input()).then_some(())
+    });
+}
+
+fn cuts_off_slow_bodies(engine: Engine) {
+    let origin = Origin::http(|_| Response::ok(""));
+    let rate = "request_body_rate_min = \"1MiB/s\"\nrate_grace = \"300ms\"\n";
+    let gate = Gate::start(engine, &with_listener(&Gate::http_config(&[&origin], ""), rate));
+    let mut client = gate.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    // Never silent for as long as `request_body_idle_timeout` bears.
+    trickle(&mut client, b"drop by drop");
+    assert_eq!(client.response().status, 408);
+    gate.wait_access("reason", "request_body_too_slow");
+    // As fast as is asked for.
+    let body = "y".repeat(100_000);
+    client = gate.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    assert_eq!(client.response().status, 200);
+}
+
+fn cuts_off_slow_readers(engine: Engine) {
+    let origin = Origin::raw(|mut connection| {
+        connection.head();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while connection.try_send(&[b'x'; 16 * 1024]) {}
+    });
+    let rate = "response_rate_min = \"100MiB/s\"\nrate_grace = \"500ms\"\n";
+    let gate = Gate::start(engine, &with_listener(&Gate::http_config(&[&origin], ""), rate));
+    let mut client = Client::connect_small(gate.address("web"));
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").response_head();
+    // It takes something all the time, and far less than is asked for.
+    wait_for("the gateway to lose patience", || {
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        client.try_read(2048).is_err().then_some(())
+    });
+    gate.wait_access("reason", "client_too_slow");
+}
+
+fn waits_for_a_slow_origin_without_blame(engine: Engine) {
+    const LENGTH: usize = 8 << 20;
+    let (cue, waiting) = mpsc::channel();
+    let waiting = Mutex::new(waiting);
+    let origin = Origin::raw(move |mut connection| {
+        connection.head();
+        // Takes nothing for longer than any client may be slow.
+        let _ = waiting.lock().expect("one at a time").recv_timeout(PATIENCE);
+        connection.read_exact(LENGTH);
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        connection.read_to_end();
+    });
+    let times = "request_body_rate_min = \"1MiB/s\"\nrate_grace = \"100ms\"\nrequest_body_idle_timeout = \"100ms\"\n";
+    let gate = Gate::start(engine, &with_listener(&Gate::http_config(&[&origin], ""), times));
+    let mut client = gate.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    let sent = client.fill(LENGTH);
+    std::thread::park_timeout(std::time::Duration::from_millis(500));
+    cue.send(()).expect("the origin waits");
+    client.send(vec![b'x'; LENGTH - sent]);
+    assert_eq!(client.response().status, 200);
 }
 
 fn answers_for_a_refused_connection(engine: Engine) {

@@ -13,6 +13,10 @@ on_each_engine!(
     an_idempotent_request_moves_on_after_a_reset,
     an_early_response_ends_the_upload,
     a_client_that_leaves_frees_the_origin,
+    a_client_that_leaves_frees_a_silent_origin,
+    a_client_that_resets_frees_a_silent_origin,
+    a_client_may_end_its_sending_side_where_the_file_says_so,
+    a_client_that_sent_requests_ahead_has_not_left,
 );
 
 fn a_refused_endpoint_costs_no_request(engine: Engine) {
@@ -105,4 +109,81 @@ fn a_client_that_leaves_frees_the_origin(engine: Engine) {
     client.expect("begun");
     client.reset();
     gone.recv_timeout(PATIENCE).expect("the gateway closes what nobody reads any more");
+}
+
+/// An origin that answers nothing, and says when its connection has ended.
+fn silent() -> (Origin, mpsc::Receiver<()>) {
+    let (sender, gone) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let origin = Origin::raw(move |mut connection| {
+        connection.head();
+        connection.read_to_end();
+        let _ = sender.lock().expect("one at a time").send(());
+    });
+    (origin, gone)
+}
+
+fn a_client_that_leaves_frees_a_silent_origin(engine: Engine) {
+    for body in ["", "body"] {
+        let (origin, gone) = silent();
+        let gate = Gate::http(engine, &[&origin]);
+        let mut client = gate.client();
+        client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        origin.wait_accepted(1);
+        drop(client);
+        gone.recv_timeout(PATIENCE).expect("the gateway closes what nobody waits for any more");
+        assert_eq!(gate.wait_access("reason", "client_closed")["attempts"], 1);
+    }
+}
+
+fn a_client_that_resets_frees_a_silent_origin(engine: Engine) {
+    let (origin, gone) = silent();
+    let config = Gate::http_config(&[&origin], "").replacen(
+        "protocol = \"http\"\n",
+        "protocol = \"http\"\nabort_on_close = false\n",
+        1,
+    );
+    let gate = Gate::start(engine, &config);
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_accepted(1);
+    client.reset();
+    gone.recv_timeout(PATIENCE).expect("the gateway closes what nobody waits for any more");
+    gate.wait_access("reason", "client_closed");
+}
+
+/// Sends after the client has ended its sending side, and says what the client then gets.
+fn after_half_close(engine: Engine, lines: &str, requests: &str) -> Client {
+    let (cue, waiting) = mpsc::channel();
+    let waiting = Mutex::new(waiting);
+    let origin = Origin::raw(move |mut connection| {
+        while !connection.head().method.is_empty() {
+            let _ = waiting.lock().expect("one at a time").recv_timeout(PATIENCE);
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
+        }
+    });
+    let http = "protocol = \"http\"\n";
+    let config = Gate::http_config(&[&origin], "").replacen(http, &format!("{http}{lines}"), 1);
+    let gate = Gate::start(engine, &config);
+    let mut client = gate.client();
+    client.send(requests).shutdown_write();
+    origin.wait_accepted(1);
+    // The gateway has seen the end by now, if it looks: it has served another client since.
+    gate.admin("/snapshot");
+    for _ in 0..2 {
+        let _ = cue.send(());
+    }
+    let responses: Vec<_> = requests.matches("GET").map(|_| client.response().text()).collect();
+    assert!(responses.iter().all(|text| text == "late"), "{responses:?}");
+    client
+}
+
+fn a_client_may_end_its_sending_side_where_the_file_says_so(engine: Engine) {
+    after_half_close(engine, "abort_on_close = false\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect_end();
+}
+
+fn a_client_that_sent_requests_ahead_has_not_left(engine: Engine) {
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let config = "abort_on_close = false\n";
+    after_half_close(engine, config, &format!("{request}{request}")).expect_end();
 }

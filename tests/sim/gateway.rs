@@ -18,15 +18,16 @@ use std::time::Duration;
 
 pub struct Gateway {
     context: Rc<Context>,
-    published: Arc<Published>,
+    pub published: Arc<Published>,
     registry: RefCell<Registry>,
     stopped: Rc<Cell<bool>>,
 }
 
 impl Gateway {
-    pub fn start(engine: &Engine) -> Gateway {
+    /// A worker on this configuration.
+    pub fn start(engine: &Engine, text: &str) -> Gateway {
         let mut registry = Registry::new(1);
-        let published = Arc::new(Published::new(snapshot(&mut registry, 1, 0)));
+        let published = Arc::new(Published::new(compiled(&mut registry, 1, text)));
         let stats = Arc::new(Sharded::new(1));
         let (access_log, log) = (access_log(0).0, worker_log(0).0);
         let context = Context::new(engine, 0, published.clone(), stats, access_log, log);
@@ -40,9 +41,9 @@ impl Gateway {
     }
 
     /// Puts another configuration in force.
-    pub fn reload(&self, chance: u64) {
+    pub fn reload(&self, text: &str) {
         let generation = self.published.generation() + 1;
-        let snapshot = snapshot(&mut self.registry.borrow_mut(), generation, chance);
+        let snapshot = compiled(&mut self.registry.borrow_mut(), generation, text);
         self.published.publish(Arc::new(snapshot));
         self.context.engine.remote().wake();
     }
@@ -78,7 +79,7 @@ impl Gateway {
 }
 
 /// One of the configurations that this world knows. Endpoints, their weights and the extra listeners come and go.
-fn snapshot(registry: &mut Registry, generation: u64, chance: u64) -> Snapshot {
+pub fn configuration(chance: u64) -> String {
     let balance = ["round_robin", "least_request", "random"][(chance % 3) as usize];
     let present = 1 + chance / 3 % 7;
     let endpoints: Vec<String> = HTTP_ORIGINS
@@ -98,14 +99,17 @@ fn snapshot(registry: &mut Registry, generation: u64, chance: u64) -> Snapshot {
     if chance >> 42 & 3 != 3 {
         listeners += &tcp_listener(EXTRA_TCP);
     }
-    let text = format!(
+    format!(
         "{listeners}\
          [[route]]\nupstream = \"api\"\ntimeout = \"5m\"\n\
          [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
          [upstream.stream]\nendpoints = [\"{tcp}\"]\n",
         endpoints.join(", ")
-    );
+    )
+}
+
+fn compiled(registry: &mut Registry, generation: u64, text: &str) -> Snapshot {
     let loaded =
-        config::load_text("sim.toml", &text, &|_, _| Ok(Vec::new())).unwrap_or_else(|report| panic!("{report}"));
+        config::load_text("sim.toml", text, &|_, _| Ok(Vec::new())).unwrap_or_else(|report| panic!("{report}"));
     config::compile(loaded.settings, registry, generation)
 }

@@ -9,6 +9,7 @@ mod gateway;
 mod ledger;
 mod origins;
 mod requests;
+mod slow;
 mod streams;
 mod wire;
 mod world;

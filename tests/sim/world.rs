@@ -1,7 +1,7 @@
 //! One simulated world: a worker, its origins, its clients, and somebody who reloads all the time.
 
 use crate::clients;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, configuration};
 use crate::ledger::{Counts, Ledger};
 use crate::origins::{Speaks, origin};
 use ringgate::engine::{Engine, SimFaults, SimSettings};
@@ -106,7 +106,7 @@ fn check_engine(engine: &Engine, buffers: u16) {
 
 async fn live(engine: Engine, world: World, buffers: u16) {
     start_origins(&engine, &world);
-    let gateway = Gateway::start(&engine);
+    let gateway = Gateway::start(&engine, &configuration(0));
     engine.sleep(Duration::from_millis(1)).await;
     let tasks = engine.counts().tasks_active;
     let running = start_clients(&engine, &world);
@@ -114,12 +114,12 @@ async fn live(engine: Engine, world: World, buffers: u16) {
     while running.get() > 0 {
         // Less often as time goes on: a slow world is reloaded often enough.
         engine.sleep(Duration::from_millis(1 + engine.random() % 100) + (engine.now() - start) / 10).await;
-        gateway.reload(engine.random());
+        gateway.reload(&configuration(engine.random()));
         assert_eq!(engine.counts().tasks_panicked, 0, "a task panicked");
         assert!(engine.now() < until, "{} clients wait for ever", running.get());
     }
     // As at the beginning, so that what is left can be told from what is there.
-    gateway.reload(0);
+    gateway.reload(&configuration(0));
     engine.sleep(SETTLES).await;
     check_engine(&engine, buffers);
     assert_eq!(engine.counts().tasks_active, tasks, "tasks are left");

@@ -85,8 +85,10 @@ impl Answer {
 /// Whether what is left of the body may stand between the answer and the next request. Who waits for 100 may send it or
 /// not (RFC 9110 section 10.1.1): nobody could tell it from a request.
 fn is_drainable(request: &RequestHead, failure: Option<Failure>) -> bool {
-    use Failure::{RequestBodyMalformed, RequestBodyTimeout, RequestBodyTooLarge};
-    let body_failed = matches!(failure, Some(RequestBodyMalformed | RequestBodyTimeout | RequestBodyTooLarge));
+    use Failure::{RequestBodyMalformed, RequestBodyTimeout, RequestBodyTooLarge, RequestBodyTooSlow};
+    let failed =
+        |of| matches!(of, RequestBodyMalformed | RequestBodyTimeout | RequestBodyTooLarge | RequestBodyTooSlow);
+    let body_failed = failure.is_some_and(failed);
     let is_short = !matches!(request.body, BodyLength::Exact(len) if len > DRAIN_BYTES_MAX as u64);
     let is_plain = request.body.is_empty() || !(request.expect_continue || request.upgrade);
     !body_failed && is_short && is_plain

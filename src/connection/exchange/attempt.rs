@@ -2,7 +2,7 @@
 
 use super::record::Record;
 use super::sides::{BodySource, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError};
-use super::transfer::{TransferError, Upload, transfer};
+use super::transfer::{TransferError, Upload, transfer, unless_left, upload};
 use super::{Outcome, Scene};
 use crate::base::Instant;
 use crate::connection::connect::UpstreamConnection;
@@ -11,6 +11,7 @@ use crate::health::Failure;
 use crate::protocol::http::{BodyLength, ResponseHead, Version};
 use crate::protocol::http1::{Forwarding, ResponseOptions};
 use crate::snapshot::{Route, Upstream};
+use std::cell::Cell;
 use std::pin::pin;
 
 /// Interim responses to one request. No endpoint has reason to send more, and each costs a write.
@@ -67,7 +68,7 @@ impl Attempt<'_> {
             progress.body_begun = false;
             // Requests that the client sent ahead wait for this one's response, and must hold no receive buffer meanwhile.
             body.detach();
-            pin!(self.exchange_without_body(sink, &mut request, &mut source)).await
+            pin!(self.exchange_without_body(body, sink, &mut request, &mut source)).await
         };
         let end = exchanged.map_err(|failure| progress.error(failure, source.has_begun()))?;
         let reusable = source.is_reusable();
@@ -96,6 +97,7 @@ impl Attempt<'_> {
     /// The usual case: the request is its head.
     async fn exchange_without_body(
         &mut self,
+        body: &impl BodySource,
         sink: &mut impl ResponseSink,
         request: &mut impl RequestSink,
         source: &mut impl ResponseSource,
@@ -103,7 +105,8 @@ impl Attempt<'_> {
         // A send that fails is not the last word: the endpoint may have answered before it closed.
         let _ = pin!(request.flush()).await;
         self.record.request_sent = Some(self.scene.context.engine.now());
-        let continued = pin!(self.response_head(sink, source)).await?;
+        let head = pin!(unless_left(body, self.response_head(sink, source))).await;
+        let continued = head.unwrap_or(Err(Failure::ClientClosed))?;
         let head = self.begin_response(sink, true, continued)?;
         if !head.upgraded {
             pin!(transfer(source, sink)).await.map_err(response_failure)?;
@@ -121,8 +124,9 @@ impl Attempt<'_> {
         request: &mut impl RequestSink,
         source: &mut impl ResponseSource,
     ) -> Result<End, Failure> {
-        let upload = pin!(transfer(body, request));
-        let mut upload = Upload::new(upload);
+        let sent = Cell::new(false);
+        let upload = pin!(upload(body, request, &sent));
+        let mut upload = Upload::new(upload, &sent);
         self.record.request_sent = Some(self.scene.context.engine.now());
         let continued = upload.beside(self.response_head(sink, source)).await.map_err(request_failure)??;
         // RFC 9110 section 7.8: the whole request comes first. What follows would be its body to one reader and another
@@ -135,12 +139,8 @@ impl Attempt<'_> {
             sink.flush().await.map_err(client_failure)?;
             return Ok(head);
         }
-        let sent = match upload.beside(transfer(source, sink)).await {
-            Ok(sent) => sent,
-            // The client stopped its upload, and still reads the response that it has.
-            Err(_) => transfer(source, sink).await,
-        };
-        sent.map_err(response_failure)?;
+        // A client that stops its upload still reads the response that it has.
+        upload.alongside(transfer(source, sink)).await.map_err(response_failure)?;
         Ok(head)
     }
 
@@ -170,6 +170,7 @@ impl Attempt<'_> {
                 source.detach();
                 sink.interim(self.response, &self.options(true, BodyLength::Empty));
                 sink.flush().await.map_err(client_failure)?;
+                scene.invited.set(continued);
             }
         }
     }
@@ -248,6 +249,7 @@ fn request_failure(error: SourceError) -> Failure {
     match error {
         SourceError::Closed | SourceError::Reset => Failure::ClientClosed,
         SourceError::Timeout => Failure::RequestBodyTimeout,
+        SourceError::TooSlow => Failure::RequestBodyTooSlow,
         SourceError::Malformed => Failure::RequestBodyMalformed,
         SourceError::TooLarge => Failure::RequestBodyTooLarge,
     }
@@ -264,7 +266,7 @@ fn body_failure(error: SourceError) -> Failure {
     match error {
         SourceError::Closed => Failure::UpstreamClosedEarly,
         SourceError::Reset => Failure::UpstreamReset,
-        SourceError::Timeout => Failure::UpstreamBodyTimeout,
+        SourceError::Timeout | SourceError::TooSlow => Failure::UpstreamBodyTimeout,
         SourceError::Malformed | SourceError::TooLarge => Failure::UpstreamMalformed,
     }
 }
@@ -273,6 +275,7 @@ fn client_failure(error: SinkError) -> Failure {
     match error {
         SinkError::Closed => Failure::ClientClosed,
         SinkError::Timeout => Failure::ClientStalled,
+        SinkError::TooSlow => Failure::ClientTooSlow,
     }
 }
 

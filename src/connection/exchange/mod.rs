@@ -29,6 +29,7 @@ use crate::snapshot::{HttpSettings, Route, Upstream};
 use crate::upstream::{EndpointIdentity, UpstreamIndex};
 use answer::{Answer, last_recipient};
 use attempt::{Attempt, AttemptError, forwarding};
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub(super) struct Scene<'a> {
     pub request: &'a RequestHead,
     /// The client's connection may carry another request after this one.
     pub keep_alive: bool,
+    /// False while the client waits for `100 Continue` before it sends its body.
+    pub invited: &'a Cell<bool>,
 }
 
 /// What becomes of the client's connection.
@@ -79,7 +82,10 @@ pub(super) async fn run(
             Err(failure) => Answer::to(failure),
         },
     };
-    if sink.has_begun() && response.body.for_downstream(scene.request.version) == BodyLength::UntilClose {
+    // A client that does not read would keep megabytes in the kernel for minutes more.
+    let unread = matches!(answer.failure, Some(Failure::ClientStalled | Failure::ClientTooSlow));
+    let unframed = response.body.for_downstream(scene.request.version) == BodyLength::UntilClose;
+    if sink.has_begun() && (unframed || unread) {
         record.failure = answer.failure;
         return Outcome::Reset;
     }

@@ -7,6 +7,7 @@ use crate::base::Instant;
 use crate::engine::Chunk;
 use crate::protocol::http::{Headers, Method, RequestHead, ResponseHead};
 use crate::protocol::http1::{ErrorResponse, Forwarding, ResponseOptions};
+use std::task::{Context, Poll};
 
 /// Why nothing more can be received from a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) enum SourceError {
     Reset,
     /// It was silent for too long.
     Timeout,
+    /// It sent, and more slowly than is borne.
+    TooSlow,
     Malformed,
     /// A request body went past the listener's limit.
     TooLarge,
@@ -27,6 +30,8 @@ pub(crate) enum SinkError {
     Closed,
     /// It did not take what it was sent for too long.
     Timeout,
+    /// It took it, and more slowly than is borne.
+    TooSlow,
 }
 
 /// What a source has at hand.
@@ -48,6 +53,8 @@ pub(crate) trait BodySource {
     fn trailers(&self) -> Option<&Headers>;
     /// Holds no receive buffer: what comes next may take long.
     fn detach(&mut self);
+    /// Ready when whoever sends the body has left and wants nothing any more. For a body that has been read to its end.
+    fn poll_left(&self, context: &mut Context<'_>) -> Poll<()>;
 }
 
 /// Where a body goes.

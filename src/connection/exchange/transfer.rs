@@ -1,9 +1,11 @@
 //! Bodies on their way: from a source to a sink, and an upload beside the response that it may outlive.
 
 use super::sides::{BodySink, BodySource, Ready, SinkError, SourceError};
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// Which side ended a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,47 +41,76 @@ pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodyS
     }
 }
 
+/// Runs `main` to its end; `None` if whoever has sent `body` leaves before.
+pub(super) async fn unless_left<M: Future>(body: &impl BodySource, main: M) -> Option<M::Output> {
+    let mut main = pin!(main);
+    poll_fn(|context| match main.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => body.poll_left(context).map(|()| None),
+    })
+    .await
+}
+
+/// Sends a request body and notes in `sent` when all of it is; then waits until the client leaves. Ends with an error.
+pub(super) async fn upload(
+    body: &mut impl BodySource,
+    request: &mut impl BodySink,
+    sent: &Cell<bool>,
+) -> Result<Infallible, TransferError> {
+    transfer(body, request).await?;
+    sent.set(true);
+    poll_fn(|context| body.poll_left(context)).await;
+    Err(TransferError::Source(SourceError::Closed))
+}
+
 /// A request body on its way, polled beside whatever the exchange waits for.
 pub(super) struct Upload<'a, F> {
     future: Pin<&'a mut F>,
-    result: Option<Result<(), TransferError>>,
+    sent: &'a Cell<bool>,
+    error: Option<TransferError>,
 }
 
-impl<'a, F: Future<Output = Result<(), TransferError>>> Upload<'a, F> {
-    pub(super) fn new(future: Pin<&'a mut F>) -> Upload<'a, F> {
-        Upload { future, result: None }
+impl<'a, F: Future<Output = Result<Infallible, TransferError>>> Upload<'a, F> {
+    pub(super) fn new(future: Pin<&'a mut F>, sent: &'a Cell<bool>) -> Upload<'a, F> {
+        Upload { future, sent, error: None }
     }
 
     /// Whether all of the body has been sent.
     pub(super) fn is_complete(&self) -> bool {
-        self.result == Some(Ok(()))
+        self.sent.get()
     }
 
-    /// Why the upload failed, if the client is to blame.
-    pub(super) fn client_error(&self) -> Option<SourceError> {
-        match self.result {
-            Some(Err(TransferError::Source(error))) => Some(error),
-            _ => None,
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if self.error.is_none()
+            && let Poll::Ready(Err(error)) = self.future.as_mut().poll(context)
+        {
+            self.error = Some(error);
         }
     }
 
-    /// Drives the upload until `main` is done. Ends early if the client's side of the upload fails; a failure of the
-    /// endpoint's side does not: its response may be there all the same.
+    /// Drives the upload until `main` is done. Ends early if the client's side of the upload fails, or the client leaves
+    /// after it; a failure of the endpoint's side does not end it: its response may be there all the same.
     pub(super) async fn beside<M: Future>(&mut self, main: M) -> Result<M::Output, SourceError> {
         let mut main = pin!(main);
         poll_fn(|context| {
-            if self.result.is_none()
-                && let Poll::Ready(result) = self.future.as_mut().poll(context)
-            {
-                self.result = Some(result);
-            }
+            self.poll(context);
             if let Poll::Ready(output) = main.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
-            match self.client_error() {
-                Some(error) => Poll::Ready(Err(error)),
-                None => Poll::Pending,
+            match self.error {
+                Some(TransferError::Source(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
             }
+        })
+        .await
+    }
+
+    /// Drives the upload until `main` is done, whatever becomes of the upload.
+    pub(super) async fn alongside<M: Future>(&mut self, main: M) -> M::Output {
+        let mut main = pin!(main);
+        poll_fn(|context| {
+            self.poll(context);
+            main.as_mut().poll(context)
         })
         .await
     }

@@ -13,7 +13,7 @@
 //! whole state, room for what it may never do included.
 
 use super::reader::{MessageReader, ReadError};
-use super::sides::{Sink, Source, Stage};
+use super::sides::{Sink, Source};
 use super::writer::MessageWriter;
 use crate::base::Instant;
 use crate::connection::connect::UpstreamConnection;
@@ -22,12 +22,12 @@ use crate::connection::opening::park;
 use crate::connection::relay::relay;
 use crate::connection::{Client, Context};
 use crate::engine::{Chunk, Engine, Outgoing, Stream};
-use crate::health::Failure;
+use crate::health::{Failure, PaceRule};
 use crate::protocol::http::{RequestHead, ResponseHead, Version};
 use crate::protocol::http1::{ErrorResponse, HeadError, HeadLimits, parse_request, write_error};
 use crate::router::METHODS;
 use crate::snapshot::{HttpSettings, Protocol};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -75,9 +75,9 @@ impl Pair {
     ) -> (Sink<'a>, Source<'a>) {
         self.reader.reset();
         self.writer.next_message();
-        let sink = Sink { engine, stream, writer: &mut self.writer, timeout: idle_timeout, stage: Stage::Before };
-        let source = Source { engine, stream, reader: &mut self.reader, idle_timeout, left_max: u64::MAX };
-        (sink, source)
+        let rule = PaceRule::silence(idle_timeout);
+        let (writer, reader) = (&mut self.writer, &mut self.reader);
+        (Sink::new(engine, stream, writer, rule), Source::of_endpoint(engine, stream, reader, rule))
     }
 }
 
@@ -178,20 +178,15 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     client.requests += 1;
     record.head_received = context.engine.now();
     let understood = head.is_ok();
-    let mut sink =
-        Sink { engine: &context.engine, stream, writer, timeout: settings.send_timeout, stage: Stage::Before };
+    let mut sink = Sink::new(&context.engine, stream, writer, settings.response_pace);
     let outcome = match head {
         Ok(()) => {
             reader.expect(stream, request.body);
             let keep_alive = request.keep_alive && !client.listener.is_draining(context);
-            let scene = Scene { context, view: &view, settings, client, stream, request, keep_alive };
-            let mut body = Source {
-                engine: &context.engine,
-                stream,
-                reader,
-                idle_timeout: settings.request_body_idle_timeout,
-                left_max: settings.body_max,
-            };
+            let invited = Cell::new(!request.expect_continue);
+            let scene =
+                Scene { context, view: &view, settings, client, stream, request, keep_alive, invited: &invited };
+            let mut body = Source::of_client(&context.engine, stream, reader, settings, &invited);
             pin!(exchange::run(scene, &mut body, &mut sink, response, pair, &mut record)).await
         }
         Err(None) => return Next::Close,

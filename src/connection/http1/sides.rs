@@ -7,12 +7,16 @@ use crate::connection::exchange::{
     BodySink, BodySource, Ready, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError,
 };
 use crate::engine::{Chunk, Engine, Stream};
+use crate::health::{Pace, PaceRule, Slow};
 use crate::protocol::http::{BodyLength, Headers, Method, RequestHead, ResponseHead};
 use crate::protocol::http1::{
     ErrorResponse, Forwarding, HeadLimits, ResponseOptions, parse_response, write_error, write_request, write_response,
 };
+use crate::snapshot::HttpSettings;
+use std::cell::Cell;
 use std::io;
 use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Bytes of a response head at most; fields as many as the parser takes.
@@ -20,16 +24,42 @@ const RESPONSE_HEAD_LIMITS: HeadLimits = HeadLimits { head_max: 64 * 1024, heade
 
 /// A body that is received.
 pub(in crate::connection) struct Source<'a> {
-    pub engine: &'a Engine,
-    pub stream: &'a Stream,
-    pub reader: &'a mut MessageReader,
-    /// Silence that is borne.
-    pub idle_timeout: Duration,
+    engine: &'a Engine,
+    stream: &'a Stream,
+    reader: &'a mut MessageReader,
+    /// How slowly the body may come.
+    pace: Pace,
     /// Bytes of body that are still taken.
-    pub left_max: u64,
+    left_max: u64,
+    /// False while the other side waits for word that it may send the body: until then it is not slow.
+    invited: Option<&'a Cell<bool>>,
+    /// Who ends the sending side behind the body has left, and does not read any more.
+    end_is_leaving: bool,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(super) fn of_endpoint(
+        engine: &'a Engine,
+        stream: &'a Stream,
+        reader: &'a mut MessageReader,
+        rule: PaceRule,
+    ) -> Source<'a> {
+        let pace = Pace::new(rule);
+        Source { engine, stream, reader, pace, left_max: u64::MAX, invited: None, end_is_leaving: false }
+    }
+
+    pub(super) fn of_client(
+        engine: &'a Engine,
+        stream: &'a Stream,
+        reader: &'a mut MessageReader,
+        settings: &HttpSettings,
+        invited: &'a Cell<bool>,
+    ) -> Source<'a> {
+        let (pace, left_max) = (Pace::new(settings.request_body_pace), settings.body_max);
+        let end_is_leaving = settings.abort_on_close;
+        Source { engine, stream, reader, pace, left_max, invited: Some(invited), end_is_leaving }
+    }
+
     fn error(error: &ReadError) -> SourceError {
         match error {
             ReadError::Closed => SourceError::Closed,
@@ -53,10 +83,27 @@ impl BodySource for Source<'_> {
     }
 
     async fn wait(&mut self) -> Result<(), SourceError> {
-        let until = self.engine.now() + self.idle_timeout;
-        match self.engine.timeout(until, pin!(self.reader.more(self.stream))).await {
-            Ok(received) => received.map_err(|error| Self::error(&error)),
-            Err(_) => Err(SourceError::Timeout),
+        let before = self.reader.received();
+        loop {
+            let started = self.engine.now();
+            let invited = self.invited.is_none_or(Cell::get);
+            let until = started + self.pace.patience();
+            let received = self.engine.timeout(until, pin!(self.reader.more(self.stream))).await;
+            if invited {
+                self.pace.waited(self.engine.now() - started, self.reader.received() - before);
+            }
+            match received {
+                Ok(received) => {
+                    // Who sends without being invited is not waiting.
+                    self.invited.inspect(|invited| invited.set(true));
+                    return received.map_err(|error| Self::error(&error));
+                }
+                Err(_) => match self.pace.slow() {
+                    Some(Slow::Silent) => return Err(SourceError::Timeout),
+                    Some(Slow::BelowRate) => return Err(SourceError::TooSlow),
+                    None => {}
+                },
+            }
         }
     }
 
@@ -66,6 +113,15 @@ impl BodySource for Source<'_> {
 
     fn detach(&mut self) {
         self.reader.detach();
+    }
+
+    fn poll_left(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self.stream.poll_end(context) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            // Whoever has sent another request ahead wants its answer.
+            Poll::Ready(Ok(())) if self.end_is_leaving && !self.reader.has_pending() => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
     }
 }
 
@@ -93,17 +149,82 @@ impl ResponseSource for Source<'_> {
 
 /// A message that is sent.
 pub(in crate::connection) struct Sink<'a> {
-    pub engine: &'a Engine,
-    pub stream: &'a Stream,
-    pub writer: &'a mut MessageWriter,
-    /// How long the other side may take nothing.
-    pub timeout: Duration,
-    pub stage: Stage,
+    engine: &'a Engine,
+    stream: &'a Stream,
+    pub(super) writer: &'a mut MessageWriter,
+    progress: Progress,
+    stage: Stage,
+}
+
+impl<'a> Sink<'a> {
+    /// `rule` is how slowly the other side may take the message.
+    pub(super) fn new(
+        engine: &'a Engine,
+        stream: &'a Stream,
+        writer: &'a mut MessageWriter,
+        rule: PaceRule,
+    ) -> Sink<'a> {
+        Sink { engine, stream, writer, progress: Progress::new(rule), stage: Stage::Before }
+    }
+}
+
+/// How the other side takes what it is sent.
+struct Progress {
+    pace: Pace,
+    /// Bytes that had been taken at the last look.
+    taken: Option<u64>,
+    /// How long sends have waited since that look, or since the first one began.
+    waited: Duration,
+    /// From when on the present send waits.
+    since: Instant,
+}
+
+/// Sends that have waited so long are looked at for the first time: most are done sooner, and need no system call for it.
+const LOOK_FIRST: Duration = Duration::from_secs(1);
+/// Looks are at least so far apart; who is slow is found out by so much later.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+
+impl Progress {
+    fn new(rule: PaceRule) -> Progress {
+        Progress { pace: Pace::new(rule), taken: None, waited: Duration::ZERO, since: Instant::default() }
+    }
+
+    /// A send begins.
+    fn begin(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// A send ends: until the next one there is nothing to take.
+    fn end(&mut self, now: Instant) {
+        self.waited += now - self.since;
+    }
+
+    /// When to look next, if the send goes on until then.
+    fn next_look(&self) -> Instant {
+        let patience = self.pace.patience();
+        let apart = if self.taken.is_some() { patience.max(LOOK_MIN) } else { LOOK_FIRST.min(patience / 2) };
+        self.since + apart.saturating_sub(self.waited)
+    }
+
+    fn look(&mut self, now: Instant, taken: u64) -> Result<(), SinkError> {
+        self.end(now);
+        self.begin(now);
+        let waited = std::mem::take(&mut self.waited);
+        // What had been taken before the first look is not known.
+        if let Some(before) = self.taken.replace(taken) {
+            self.pace.waited(waited, taken.saturating_sub(before));
+        }
+        match self.pace.slow() {
+            None => Ok(()),
+            Some(Slow::Silent) => Err(SinkError::Timeout),
+            Some(Slow::BelowRate) => Err(SinkError::TooSlow),
+        }
+    }
 }
 
 /// How far a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::connection) enum Stage {
+enum Stage {
     /// Nothing, or interim responses alone.
     Before,
     /// The final head is written; what is not flushed may still be replaced.
@@ -136,23 +257,19 @@ impl BodySink for Sink<'_> {
         if self.stage == Stage::Written {
             self.stage = Stage::Begun;
         }
+        self.progress.begin(self.engine.now());
         let mut flushed = pin!(self.writer.flush(self.stream));
-        // Looked at twice in the time: who took nothing from one look to the next is not slow but gone.
-        let mut taken = None;
-        loop {
-            let until = self.engine.now() + self.timeout / 2;
-            match self.engine.timeout(until, flushed.as_mut()).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(SinkError::Timeout),
-                Ok(Err(_)) => return Err(SinkError::Closed),
-                Err(_) => {
-                    let before = taken.replace(self.stream.acknowledged());
-                    if before == taken {
-                        return Err(SinkError::Timeout);
-                    }
-                }
+        let result = loop {
+            match self.engine.timeout(self.progress.next_look(), flushed.as_mut()).await {
+                Ok(result) => break result,
+                Err(_) => self.progress.look(self.engine.now(), self.stream.acknowledged())?,
             }
-        }
+        };
+        self.progress.end(self.engine.now());
+        result.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => SinkError::Timeout,
+            _ => SinkError::Closed,
+        })
     }
 }
 

@@ -56,6 +56,10 @@ pub enum Kind {
         max: u64,
         unlimited: bool,
     },
+    /// Bytes a second, or "off".
+    Rate {
+        max: u64,
+    },
     /// One of a fixed set of words.
     Choice(&'static [&'static str]),
     /// A name that other tables refer to.
@@ -138,6 +142,8 @@ const fn udp(name: &'static str, kind: Kind, presence: Presence, help: &'static 
 const fn time(max: Duration) -> Kind {
     Kind::Duration { min: MILLISECOND, max }
 }
+
+const RATE: Kind = Kind::Rate { max: 1 << 40 };
 
 /// The keys above all tables, and the tables themselves.
 pub static TOP: Table = Table {
@@ -283,12 +289,36 @@ pub static LISTENER: Table = Table {
         ),
         http("request_body_idle_timeout", time(HOUR), "\"30s\"", "Silence of the client within a request body."),
         http(
+            "request_body_rate_min",
+            RATE,
+            "\"240B/s\"",
+            "What a client must send of a request body, beyond `rate_grace`; slower ones get 408. Time in which the gateway does not read, because the endpoint is slow, does not count.",
+        ),
+        http(
             "keep_alive_timeout",
             time(MONTH),
             "\"75s\"",
             "From the end of a response to the first byte of the next request.",
         ),
         http("send_timeout", time(HOUR), "\"30s\"", "How long a client may take none of what it is sent."),
+        http(
+            "response_rate_min",
+            RATE,
+            "\"240B/s\"",
+            "What a client must take of a response, beyond `rate_grace`, judged by what it has acknowledged; slower ones are cut off. Time in which there is nothing to send does not count.",
+        ),
+        http(
+            "rate_grace",
+            time(HOUR),
+            "\"5s\"",
+            "How long a client may be slower than `request_body_rate_min` or `response_rate_min` at the beginning of a body, all pauses together.",
+        ),
+        http(
+            "abort_on_close",
+            Kind::Boolean,
+            "true",
+            "End a request whose client ends its connection before the endpoint has answered. false: a client may end its sending side and wait for the response, as few do (`nc -N`); then only a reset ends the request.",
+        ),
         http(
             "tunnel_idle_timeout",
             time(MONTH),

@@ -7,6 +7,7 @@ use super::report::{Mistake, Place};
 use super::settings::ListenerSettings;
 use super::upstreams::{Upstreams, count};
 use super::values::{self, shown};
+use crate::health::PaceRule;
 use crate::router::Router;
 use crate::snapshot::{Destination, HttpSettings, Protocol, TcpSettings, UdpSettings};
 use crate::upstream::{Transport, UpstreamIndex};
@@ -203,6 +204,11 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
     if target_max > head_max && head_max > 0 {
         target_does_not_fit(reader, head_max, target_max);
     }
+    let pace = |silence: &str, rate: &str| PaceRule {
+        rate_min: reader.rate(rate),
+        grace: reader.duration("rate_grace"),
+        silence_max: reader.duration(silence),
+    };
     HttpSettings {
         router: Router::default(),
         trusted: networks(reader, "trusted"),
@@ -211,10 +217,11 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
         target_max,
         body_max: reader.size("body_max"),
         request_head_timeout: reader.duration("request_head_timeout"),
-        request_body_idle_timeout: reader.duration("request_body_idle_timeout"),
+        request_body_pace: pace("request_body_idle_timeout", "request_body_rate_min"),
         keep_alive_timeout: reader.duration("keep_alive_timeout"),
-        send_timeout: reader.duration("send_timeout"),
+        response_pace: pace("send_timeout", "response_rate_min"),
         tunnel_idle_timeout: reader.duration("tunnel_idle_timeout"),
+        abort_on_close: reader.boolean("abort_on_close"),
         request_id_header: reader.boolean("request_id"),
     }
 }

@@ -177,6 +177,22 @@ impl<'d, 'i> Reader<'d, 'i> {
         .unwrap_or_default()
     }
 
+    /// Bytes a second; the word "off" is 0.
+    pub fn rate(&self, name: &str) -> u64 {
+        let Some(Kind::Rate { max }) = self.spec(name).map(|key| &key.kind) else {
+            return 0;
+        };
+        self.value(name, |value| {
+            let rate = self.text_as(value, name, "a rate such as \"240B/s\", or \"off\"", values::rate)?;
+            if rate > *max {
+                self.out_of_range(value, name, "\"off\"", &format!("{}/s", values::size_text(*max)));
+                return None;
+            }
+            Some(rate)
+        })
+        .unwrap_or_default()
+    }
+
     /// The index of the word among those allowed.
     pub fn choice(&self, name: &str) -> usize {
         let Some(Kind::Choice(words)) = self.spec(name).map(|key| &key.kind) else {

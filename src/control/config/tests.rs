@@ -77,7 +77,7 @@ fn the_smallest_file_is_enough_and_safe() {
     let crate::snapshot::Protocol::Http(http) = &settings.listeners[0].protocol else { panic!("http is the default") };
     assert!(http.trusted.is_empty());
     assert!(http.target_max <= http.head_max && http.body_max < u64::MAX);
-    assert!(!http.request_head_timeout.is_zero() && !http.send_timeout.is_zero());
+    assert!(!http.request_head_timeout.is_zero() && !http.response_pace.silence_max.is_zero());
 }
 
 #[test]

@@ -41,6 +41,15 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "this size is too large to count".to_owned())
 }
 
+/// `"240B/s"`: a size a second; the word `off` is 0, no rate.
+pub fn rate(text: &str) -> Result<u64, String> {
+    if text == "off" {
+        return Ok(0);
+    }
+    let form = "a rate is a size a second, \"240B/s\" or \"1KiB/s\", or \"off\"";
+    size(text.strip_suffix("/s").ok_or(form)?).map_err(|_| form.to_owned())
+}
+
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..digits].parse().ok()?, &text[digits..]))
@@ -297,6 +306,16 @@ mod tests {
         assert_eq!(size_text(16_384), "16KiB");
         assert_eq!(size_text(16_385), "16385B");
         assert_eq!(size_text(0), "0B");
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(rate("240B/s"), Ok(240));
+        assert_eq!(rate("2KiB/s"), Ok(2048));
+        assert_eq!(rate("off"), Ok(0));
+        for wrong in ["", "240", "240B", "240/s", "240B/m", "240kB/s", "-1B/s"] {
+            assert!(rate(wrong).is_err_and(|why| why.contains("240B/s")), "{wrong}");
+        }
     }
 
     #[test]

@@ -148,14 +148,17 @@ impl fmt::Display for Changes {
 /// All but the router, whose routes are compared by themselves.
 fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapshot, &Listener)) -> bool {
     let times = |http: &HttpSettings| {
-        let of_request = (http.request_head_timeout, http.request_body_idle_timeout);
-        (of_request, http.keep_alive_timeout, http.send_timeout, http.tunnel_idle_timeout)
+        let of_request = (http.request_head_timeout, http.request_body_pace);
+        (of_request, http.keep_alive_timeout, http.response_pace, http.tunnel_idle_timeout)
     };
     let limits = |http: &HttpSettings| (http.head_max, http.headers_max, http.target_max, http.body_max);
     let protocol = match (&old.protocol, &new.protocol) {
         (Protocol::Http(old), Protocol::Http(new)) => {
-            let id = old.request_id_header == new.request_id_header;
-            id && old.trusted == new.trusted && times(old) == times(new) && limits(old) == limits(new)
+            let words = |http: &HttpSettings| (http.request_id_header, http.abort_on_close);
+            words(old) == words(new)
+                && old.trusted == new.trusted
+                && times(old) == times(new)
+                && limits(old) == limits(new)
         }
         (Protocol::Tcp(old), Protocol::Tcp(new)) => {
             old.idle_timeout == new.idle_timeout && weights(old_in, &old.upstream) == weights(new_in, &new.upstream)

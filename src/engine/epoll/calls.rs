@@ -51,10 +51,14 @@ pub(super) fn receive(fd: RawFd, arena: &Arena, buffer: u16) -> io::Result<usize
 
 /// Whether a receive would give bytes, the end or an error.
 pub(super) fn has_input(fd: RawFd) -> bool {
+    !matches!(peek(fd), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// What a receive of one byte would give, without taking it. The kernel forgets an error that it has told.
+pub(super) fn peek(fd: RawFd) -> io::Result<usize> {
     let mut byte = 0u8;
     // SAFETY: one writable byte.
-    let result = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_DONTWAIT | libc::MSG_PEEK) };
-    !matches!(checked(result), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    checked(unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_DONTWAIT | libc::MSG_PEEK) })
 }
 
 /// Hands as much of `outgoing` to the kernel as it takes and drops it from there. True if nothing is left; false means

@@ -261,6 +261,27 @@ impl Epoll {
         set_waker(&mut slot.receive_waker, waker);
     }
 
+    pub(super) fn poll_end(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
+        let slot = &mut self.streams[id.0 as usize];
+        // The kernel is asked only once it has said that there is an end, which bytes may still stand before.
+        if slot.hangup && matches!(slot.end, End::Open) {
+            match calls::peek(slot.fd.as_raw_fd()) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    slot.end = End::Failed(error.raw_os_error().unwrap_or(libc::EIO));
+                }
+                _ => {}
+            }
+        }
+        match slot.end {
+            End::Finished => return Poll::Ready(Ok(())),
+            End::Failed(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
+            End::Open => {}
+        }
+        set_waker(&mut slot.receive_waker, waker);
+        Poll::Pending
+    }
+
     pub(super) fn is_readable(&self, id: StreamId) -> bool {
         self.streams[id.0 as usize].is_readable()
     }

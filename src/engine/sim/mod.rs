@@ -171,6 +171,17 @@ impl Sim {
         self.network.sides[id.0 as usize].receive_waker = Some(waker.clone());
     }
 
+    pub(super) fn poll_end(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
+        let side = &mut self.network.sides[id.0 as usize];
+        match side.end {
+            End::Failed(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
+            End::Finished if side.arrived.is_empty() => return Poll::Ready(Ok(())),
+            _ => {}
+        }
+        side.receive_waker = Some(waker.clone());
+        Poll::Pending
+    }
+
     pub(super) fn is_readable(&self, id: StreamId) -> bool {
         let side = &self.network.sides[id.0 as usize];
         !side.arrived.is_empty() || side.end != End::Open

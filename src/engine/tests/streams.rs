@@ -18,6 +18,9 @@ conformance!(
     bulk_and_small_receives_alternate,
     ipv6,
     what_the_other_side_takes_is_acknowledged,
+    an_end_is_seen_without_a_receive,
+    an_end_behind_bytes_is_seen_once_they_are_taken,
+    a_reset_is_seen_without_a_receive,
 );
 
 async fn echo(engine: Engine) {
@@ -217,4 +220,57 @@ async fn what_the_other_side_takes_is_acknowledged(engine: Engine) {
     receive_exactly(&client, 6).await;
     turns(&engine, 3).await;
     assert!(client.acknowledged() >= before + 5000, "{before} and then {}", client.acknowledged());
+}
+
+/// Waits for the end of a stream as one does who receives nothing.
+async fn end_of(stream: &Stream) -> std::io::Result<()> {
+    poll_fn(|context| stream.poll_end(context)).await
+}
+
+async fn an_end_is_seen_without_a_receive(engine: Engine) {
+    let (client, server) = pair(&engine).await;
+    let mut ended = pin!(end_of(&server));
+    assert!(is_pending(ended.as_mut()).await);
+    turns(&engine, 2).await;
+    assert!(is_pending(ended.as_mut()).await);
+    client.shutdown();
+    ended.await.unwrap();
+    end_of(&server).await.unwrap();
+    assert!(server.receive().await.unwrap().is_empty());
+    // It reads on all the same.
+    send(&server, b"bye").await.unwrap();
+    assert_eq!(receive_exactly(&client, 3).await, b"bye");
+}
+
+async fn an_end_behind_bytes_is_seen_once_they_are_taken(engine: Engine) {
+    let (client, server) = pair(&engine).await;
+    for _ in 0..3 {
+        // Watched in between, as a connection is that waits for another.
+        assert!(is_pending(pin!(end_of(&server))).await);
+        send(&client, b"next").await.unwrap();
+        turns(&engine, 2).await;
+        assert!(is_pending(pin!(end_of(&server))).await);
+        assert_eq!(receive_exactly(&server, 4).await, b"next");
+    }
+    send(&client, b"last").await.unwrap();
+    drop(client);
+    turns(&engine, 2).await;
+    assert!(is_pending(pin!(end_of(&server))).await);
+    assert_eq!(receive_exactly(&server, 4).await, b"last");
+    end_of(&server).await.unwrap();
+}
+
+async fn a_reset_is_seen_without_a_receive(engine: Engine) {
+    let (client, server) = pair(&engine).await;
+    let (_, ended) = join(
+        async {
+            turns(&engine, 2).await;
+            client.reset();
+        },
+        end_of(&server),
+    )
+    .await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(end_of(&server).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(server.receive().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

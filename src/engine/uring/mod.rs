@@ -254,7 +254,11 @@ impl StreamSlot {
     }
 
     fn is_readable(&self) -> bool {
-        !self.queue.is_empty() || !matches!(self.end, End::Open)
+        !self.queue.is_empty() || !self.is_open()
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.end, End::Open)
     }
 }
 

@@ -163,6 +163,20 @@ impl Uring {
         }
     }
 
+    pub(in crate::engine) fn poll_end(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
+        let slot = &mut self.streams[id.0 as usize];
+        match slot.end {
+            End::Failed(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
+            End::Finished if slot.queue.is_empty() => return Poll::Ready(Ok(())),
+            _ => {}
+        }
+        set_waker(&mut slot.receive_waker, waker);
+        if slot.receive == Receive::Off && slot.is_open() && slot.queue.is_empty() {
+            self.arm_receive(id.0);
+        }
+        Poll::Pending
+    }
+
     pub(in crate::engine) fn is_readable(&self, id: StreamId) -> bool {
         self.streams[id.0 as usize].is_readable()
     }

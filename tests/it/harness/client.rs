@@ -48,6 +48,28 @@ impl Client {
         self
     }
 
+    /// Sends; false when the gate has closed.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// Whether something has come, or the end.
+    pub fn has_input(&mut self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).expect("an open socket");
+        let found = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("an open socket");
+        !matches!(found, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Reads some bytes, at most so many; an error at the end.
+    pub fn try_read(&mut self, most: usize) -> io::Result<usize> {
+        match self.stream.get_mut().read(&mut vec![0; most])? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            count => Ok(count),
+        }
+    }
+
     /// `GET target` with a Host.
     #[track_caller]
     pub fn get(&mut self, target: &str) -> Response {
