@@ -61,7 +61,7 @@ fn request_write(times: u64) {
     for _ in 0..times {
         out.clear();
         let forwarding = Forwarding {
-            client: IpAddr::V4(Ipv4Addr::new(192, 168, 13, 7)),
+            client: Some(IpAddr::V4(Ipv4Addr::new(192, 168, 13, 7))),
             scheme: "http",
             trusted: false,
             request_id: Some(b"0123456789abcdef"),

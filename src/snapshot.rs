@@ -3,13 +3,12 @@
 //! beyond the swap itself ([`Published`]).
 
 use crate::balancer::Balance;
-use crate::base::Sharded;
+use crate::base::{Address, Networks, Sharded};
 use crate::health::PaceRule;
 use crate::router::Router;
 use crate::telemetry::RouteStats;
 use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
 use arc_swap::ArcSwap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -41,11 +40,13 @@ pub struct Listener {
     /// As configured, or the address as written there. Unique; a reload may change it.
     pub name: String,
     /// Where to bind. Port 0 takes a port that is free when the listener is added.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Open connections of clients, all workers together; at least 1. A udp listener has flows instead.
     pub connections_max: u32,
-    /// Networks whose connections begin with a PROXY header, which says who the client is.
-    pub proxy_protocol: Vec<ipnet::IpNet>,
+    /// Options of its sockets.
+    pub socket: SocketSettings,
+    /// Whose connections begin with a PROXY header, which says who the client is.
+    pub proxy_protocol: Networks,
     /// From the accept to the last byte of a PROXY header.
     pub proxy_protocol_timeout: Duration,
     /// What the listener speaks, with the settings of that protocol.
@@ -54,8 +55,21 @@ pub struct Listener {
 
 impl Listener {
     /// Where its sockets are bound: the configured address, with the port that was found for port 0.
-    pub fn bound_address(&self) -> SocketAddr {
-        self.identity.bound.get().copied().unwrap_or(self.address)
+    pub fn bound_address(&self) -> &Address {
+        self.identity.bound.get().unwrap_or(&self.address)
+    }
+}
+
+/// Options of a listener's sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketSettings {
+    /// Permissions of the file of a Unix socket.
+    pub mode: u32,
+}
+
+impl Default for SocketSettings {
+    fn default() -> SocketSettings {
+        SocketSettings { mode: 0o660 }
     }
 }
 
@@ -84,8 +98,8 @@ impl Protocol {
 pub struct HttpSettings {
     /// Request head → index into [`Snapshot::routes`].
     pub router: Router,
-    /// Client addresses whose X-Forwarded-* and Forwarded headers are believed and extended; others' are replaced.
-    pub trusted: Vec<ipnet::IpNet>,
+    /// Clients whose X-Forwarded-* and Forwarded headers are believed and extended; others' are replaced.
+    pub trusted: Networks,
     /// Bytes; the request line and all fields.
     pub head_max: usize,
     /// Fields of a request head.

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// How often engine counts go into the statistics and the log's clock is set.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often a drain looks whether everything has been accepted.
+const ACCEPT_LOOK: Duration = Duration::from_millis(1);
 /// How often a drain looks whether connections are left.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -125,7 +127,9 @@ pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Er
 async fn drain(context: &Rc<Context>, listeners: &Listeners) {
     listeners.close_all(context);
     // Let the accept loops take in what the kernel had queued for them.
-    context.engine.sleep(Duration::from_millis(1)).await;
+    while context.accepting.get() > 0 && context.published.phase() == Phase::Draining {
+        context.engine.sleep(ACCEPT_LOOK).await;
+    }
     context.close_parked();
     let deadline = context.engine.now() + context.view().snapshot.drain_timeout;
     while !context.is_unused() && context.engine.now() < deadline && context.published.phase() == Phase::Draining {

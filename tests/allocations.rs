@@ -56,7 +56,7 @@ fn allocations_of_counted(engine: &Engine) -> u64 {
     let mut registry = Registry::new(1);
     let snapshot = compile(loaded.settings, &mut registry, 1);
     ringgate::control::supervisor::bind_first(&snapshot).expect("a port is free");
-    let address = snapshot.listeners[0].bound_address();
+    let address = snapshot.listeners[0].bound_address().as_ip().expect("an IP listener");
     let published = Arc::new(Published::new(snapshot));
     let (access_log, _reader) = access_log(0);
     let (log, _log_reader) = worker_log(0);

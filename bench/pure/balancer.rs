@@ -14,7 +14,7 @@ pub fn endpoints(count: u32, weight: impl Fn(u32) -> u32) -> Vec<Endpoint> {
         identity: Arc::new(EndpointIdentity {
             id: index,
             upstream: "upstream".to_owned(),
-            address: SocketAddr::from((Ipv4Addr::from(index), 80)),
+            address: SocketAddr::from((Ipv4Addr::from(index), 80)).into(),
             in_flight: AtomicU32::new(index % 7),
             reachability: Default::default(),
             stats: Sharded::new(1),

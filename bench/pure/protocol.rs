@@ -30,7 +30,7 @@ pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 22
 pub fn request(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     let forwarding = Forwarding {
-        client: IpAddr::V4(Ipv4Addr::new(192, 168, 13, 7)),
+        client: Some(IpAddr::V4(Ipv4Addr::new(192, 168, 13, 7))),
         scheme: "http",
         trusted: false,
         request_id: Some(b"0123456789abcdef"),

@@ -15,7 +15,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
         identity: Arc::new(EndpointIdentity {
             id: index as u32,
             upstream: "u".to_owned(),
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)).into(),
             in_flight: AtomicU32::new(0),
             reachability: Default::default(),
             stats: Sharded::new(1),

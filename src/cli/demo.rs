@@ -89,7 +89,8 @@ impl Places {
 
     /// With the ports that were found.
     fn bound(self, snapshot: &Snapshot) -> Places {
-        let of = |name| snapshot.listeners.iter().find(|listener| listener.name == name).map(|it| it.bound_address());
+        let named = |name| snapshot.listeners.iter().find(|listener| listener.name == name);
+        let of = |name| named(name).and_then(|listener| listener.bound_address().as_ip());
         Places { web: of("web").unwrap_or(self.web), tcp: of("echo").unwrap_or(self.tcp), ..self }
     }
 }

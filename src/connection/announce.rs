@@ -26,15 +26,15 @@ pub(super) fn announcement(upstream: &Upstream, client: &Client, stream: &Stream
 }
 
 fn addresses<'a>(client: &'a Client, stream: &Stream) -> Addresses<'a> {
-    match client.conveyed.as_deref() {
-        Some(Conveyed { unix: Some(paths), .. }) => Addresses::Unix { source: &paths[0], destination: &paths[1] },
-        Some(Conveyed { destination: Some(destination), .. }) => {
-            Addresses::Ip { source: client.address, destination: *destination }
+    match (client.conveyed.as_deref(), client.address.as_ip()) {
+        (Some(Conveyed { unix: Some(paths), .. }), _) => Addresses::Unix { source: &paths[0], destination: &paths[1] },
+        (Some(Conveyed { destination: Some(destination), .. }), Some(source)) => {
+            Addresses::Ip { source, destination: *destination }
         }
-        // Of a socket that has an address on one side only, neither would be of use.
-        _ => match stream.local_address() {
-            Ok(destination) => Addresses::Ip { source: client.address, destination },
-            Err(_) => Addresses::Unknown,
+        // Of a socket that has an address on one side only, neither would be of use. A client of a Unix socket has none.
+        (_, source) => match (source, stream.local_address().ok().and_then(|address| address.as_ip())) {
+            (Some(source), Some(destination)) => Addresses::Ip { source, destination },
+            _ => Addresses::Unknown,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The client's side of a connection: who it is, which listener it came to, and its part in the counts.
 
 use super::context::{Context, View};
-use crate::base::Instant;
+use crate::base::{Address, Instant};
 use crate::engine::Event;
 use crate::protocol::proxy::{Addresses, Extensions, Header, UNIX_BYTES};
 use crate::snapshot::{Listener, ProxyExtensions, ProxyHeader, Upstream};
@@ -68,7 +68,7 @@ pub(super) enum Stage {
 /// What a PROXY header said, beside the client's address.
 pub(super) struct Conveyed {
     /// Who sent it.
-    pub sender: SocketAddr,
+    pub sender: Address,
     /// Where the client had connected to.
     pub destination: Option<SocketAddr>,
     /// Of a client and a listener that were unix sockets.
@@ -87,8 +87,8 @@ const UNBOUND: u32 = u32::MAX;
 /// A client's connection. Dropping it takes it out of the counts.
 pub struct Client {
     /// Where it connected from; after a PROXY header, what that said. Everything that depends on who the client is depends
-    /// on this.
-    pub address: SocketAddr,
+    /// on this. A client of a Unix socket has no IP address, and what goes by that leaves it alone.
+    pub address: Address,
     pub(super) stage: Stage,
     pub(super) conveyed: Option<Box<Conveyed>>,
     /// From 1; tells it from all other clients that this worker ever had.
@@ -104,7 +104,7 @@ pub struct Client {
 
 impl Client {
     /// Counts a connection that `listener` has just accepted.
-    pub fn new(context: &Rc<Context>, listener: &Rc<ListenerHandle>, address: SocketAddr) -> Client {
+    pub fn new(context: &Rc<Context>, listener: &Rc<ListenerHandle>, address: Address) -> Client {
         let stats = listener.identity.stats.shard(context.worker);
         stats.connections_accepted.inc();
         stats.connections_active.inc();
@@ -132,7 +132,7 @@ impl Client {
         let owned = |value: Option<&[u8]>| value.map(Box::from);
         let Extensions { authority, alpn, unique_id } = header.extensions;
         let mut conveyed = Conveyed {
-            sender: self.address,
+            sender: self.address.clone(),
             destination: None,
             unix: None,
             authority: owned(authority),
@@ -143,7 +143,7 @@ impl Client {
         match header.addresses {
             Addresses::Unknown => {}
             Addresses::Ip { source, destination } => {
-                self.address = SocketAddr::new(source.ip().to_canonical(), source.port());
+                self.address = Address::Ip(SocketAddr::new(source.ip().to_canonical(), source.port()));
                 conveyed.destination = Some(destination);
             }
             Addresses::Unix { source, destination } => conveyed.unix = Some(Box::new([*source, *destination])),
@@ -152,8 +152,8 @@ impl Client {
     }
 
     /// The proxy that said who the client is.
-    pub(super) fn sender(&self) -> Option<SocketAddr> {
-        Some(self.conveyed.as_ref()?.sender)
+    pub(super) fn sender(&self) -> Option<&Address> {
+        Some(&self.conveyed.as_ref()?.sender)
     }
 
     /// The id of the connection: the one that a PROXY header gave it, else one of ours.

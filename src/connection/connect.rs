@@ -4,7 +4,7 @@ use super::client::Client;
 use super::context::Context;
 use super::idle::ANYBODY;
 use crate::base::Instant;
-use crate::engine::{Outgoing, Stream};
+use crate::engine::{ConnectOptions, Outgoing, Stream};
 use crate::health::Failure;
 use crate::snapshot::Upstream;
 use crate::upstream::EndpointIdentity;
@@ -107,7 +107,8 @@ impl UpstreamConnection {
 
 /// Connects, and sends the header: a connection whose header did not go out is none.
 async fn connect(context: &Context, endpoint: &EndpointIdentity, header: &[u8]) -> io::Result<Stream> {
-    let stream = context.engine.connect(endpoint.address).await?;
+    let options = ConnectOptions::default();
+    let stream = context.engine.connect(&endpoint.address, &options).await?;
     if !header.is_empty() {
         let mut outgoing = Outgoing::default();
         outgoing.text().extend_from_slice(header);

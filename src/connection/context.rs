@@ -29,6 +29,8 @@ pub struct Context {
     pub log: WorkerLog,
     /// Connections of clients that are open.
     pub connections: Cell<u32>,
+    /// Accept loops that have not ended.
+    pub accepting: Cell<u32>,
     /// Client connections that wait for their next request.
     pub(super) parking: Parking<Client>,
     /// Client connections that wait for their next request with their task.
@@ -63,6 +65,7 @@ impl Context {
             access_log,
             log,
             connections: Cell::new(0),
+            accepting: Cell::new(0),
             parking: Parking::new(engine),
             waiting: Cell::new(0),
             idle: IdleConnections::new(engine),

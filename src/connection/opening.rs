@@ -32,8 +32,7 @@ const SHOWN_BYTES_MAX: usize = 24;
 /// Takes a connection that has just been accepted.
 pub fn accept(context: &Rc<Context>, stream: Stream, mut client: Client) {
     let (view, index) = client.listener.current(context);
-    let ip = client.address.ip().to_canonical();
-    if view.snapshot.listeners[index].proxy_protocol.iter().any(|network| network.contains(&ip)) {
+    if view.snapshot.listeners[index].proxy_protocol.contains(&client.address) {
         client.stage = Stage::Header;
         return park(context, stream, client);
     }

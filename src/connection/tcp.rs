@@ -6,13 +6,12 @@ use super::connect::{Load, Tried, UpstreamConnection};
 use super::context::{Context, View};
 use super::idle::ANYBODY;
 use super::relay::{Relayed, relay};
-use crate::base::Instant;
+use crate::base::{Address, Instant};
 use crate::engine::{Chunk, Stream};
 use crate::health::Failure;
 use crate::snapshot::{Protocol, TcpSettings};
 use crate::telemetry::access_log::TcpRecord;
 use crate::upstream::UpstreamIndex;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -75,8 +74,8 @@ fn finish(
         generation: view.snapshot.generation,
         listener: &view.snapshot.listeners[listener].name,
         upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
-        endpoint: attempts.endpoint,
-        client: client.address,
+        endpoint: attempts.endpoint.as_ref(),
+        client: &client.address,
         proxy: client.sender(),
         unique_id: unique_id.as_deref(),
         bytes_received: relayed.from_client,
@@ -92,7 +91,7 @@ fn finish(
 #[derive(Default)]
 struct Attempts {
     count: u32,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Address>,
     connected: Option<Duration>,
 }
 
@@ -116,7 +115,7 @@ async fn connect(
             upstream.identity.stats.shard(context.worker).retries.inc();
         }
         attempts.count += 1;
-        attempts.endpoint = Some(endpoint.address);
+        attempts.endpoint = Some(endpoint.address.clone());
         let load = Load::new(endpoint, context.worker);
         let opened = UpstreamConnection::open(context, upstream, endpoint, ANYBODY, Instant::NEVER, header);
         match Box::pin(opened).await {

@@ -9,8 +9,8 @@ use super::epoll::Epoll;
 use super::pipe::Pipe;
 use super::sim::{Sim, SimSettings};
 use super::uring::Uring;
-use super::{DriverChoice, EngineCounts, EngineSettings, ListenOptions};
-use crate::base::Instant;
+use super::{ConnectOptions, DriverChoice, EngineCounts, EngineSettings, ListenOptions};
+use crate::base::{Address, Instant, SharedSocket};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -92,16 +92,18 @@ impl Driver {
         each!(self, driver => driver.wait(until))
     }
 
-    pub(super) fn listen(
-        &mut self,
-        address: SocketAddr,
-        options: &ListenOptions,
-    ) -> io::Result<(ListenerId, SocketAddr)> {
+    pub(super) fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<(ListenerId, Address)> {
         each!(self, driver => driver.listen(address, options))
     }
 
+    /// Accepts from a socket of which other threads accept too: a connection wakes one of them, and who has accepted
+    /// stands behind the others.
+    pub(super) fn listen_shared(&mut self, socket: &Arc<SharedSocket>) -> io::Result<ListenerId> {
+        each!(self, driver => driver.listen_shared(socket))
+    }
+
     /// A new connection and its client's address. An error ends nothing: the next poll accepts again.
-    pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, SocketAddr)>> {
+    pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, Address)>> {
         each!(self, driver => driver.poll_accept(id, waker))
     }
 
@@ -110,8 +112,8 @@ impl Driver {
     }
 
     /// Starts a connection; the stream exists at once and may be closed at any time.
-    pub(super) fn connect(&mut self, address: SocketAddr) -> io::Result<StreamId> {
-        each!(self, driver => driver.connect(address))
+    pub(super) fn connect(&mut self, address: &Address, options: &ConnectOptions) -> io::Result<StreamId> {
+        each!(self, driver => driver.connect(address, options))
     }
 
     pub(super) fn poll_connected(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
@@ -208,7 +210,7 @@ impl Driver {
         each!(self, driver => driver.acknowledged(id))
     }
 
-    pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
+    pub(super) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         each!(self, driver => driver.local_address(id))
     }
 

@@ -32,7 +32,7 @@ pub use sim::{SimFaults, SimSettings};
 pub use socket::{pin_thread, processors, raise_fd_limit};
 pub use splice::{Filled, Splice};
 
-use crate::base::Instant;
+use crate::base::{Address, Instant, SharedSocket};
 use datagram::Batch;
 use driver::{Driver, ListenerId, StreamId};
 use executor::Executor;
@@ -40,11 +40,12 @@ use pipe::Pipes;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use timer::Wheel;
 
 /// Which driver is asked for: the configuration's `engine`.
@@ -81,15 +82,61 @@ impl Default for EngineSettings {
 pub struct ListenOptions {
     /// Connections that the kernel queues for [`Listener::accept`].
     pub backlog: i32,
-    /// Several listeners, one a worker, share the address (SO_REUSEPORT).
+    /// Several listeners, one a worker, share an IP address (SO_REUSEPORT). Unix sockets are shared otherwise:
+    /// [`Engine::listen_shared`].
     pub reuse_port: bool,
+    /// Accepts connections to addresses that are not of this machine (IP_TRANSPARENT).
+    pub transparent: bool,
+    /// TCP Fast Open: connections that may wait with their first bytes before the handshake is done; 0 is off.
+    pub fast_open: u32,
+    /// What every accepted connection begins with.
+    pub tcp: TcpOptions,
 }
 
 impl Default for ListenOptions {
     fn default() -> ListenOptions {
-        ListenOptions { backlog: 4096, reuse_port: true }
+        ListenOptions {
+            backlog: BACKLOG,
+            reuse_port: true,
+            transparent: false,
+            fast_open: 0,
+            tcp: TcpOptions::default(),
+        }
     }
 }
+
+/// Connections that the kernel queues for a listener that has said nothing else.
+pub const BACKLOG: i32 = 4096;
+
+/// How TCP finds out that the other side is gone. Nothing here means anything for a Unix socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// After so much silence the kernel asks the other side; [`KEEPALIVE_PROBES`] questions without an answer end the
+    /// connection. `None`: it never asks.
+    pub keepalive: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT). `None`: as the kernel's retransmissions have it.
+    pub user_timeout: Option<Duration>,
+}
+
+/// Questions without an answer before the kernel gives a connection up.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Options of a connection that is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// The address to connect from, of the same family; the kernel chooses the port when it knows where to.
+    pub source: Option<IpAddr>,
+    /// `source` need not be an address of this machine (IP_TRANSPARENT).
+    pub transparent: bool,
+    /// TCP Fast Open: once the other side is known to take it, the connection is made with the first bytes that are
+    /// sent, and until then nothing can be received or has failed.
+    pub fast_open: bool,
+    pub tcp: TcpOptions,
+}
+
+/// How long a connection to a Unix socket whose queue is full waits before it is tried again: at first, and at most.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
+const QUEUE_FULL_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// What the engine counts, since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -269,7 +316,7 @@ impl Engine {
         future::Sleep::new(&self.core, at).await;
     }
 
-    pub async fn sleep(&self, duration: std::time::Duration) {
+    pub async fn sleep(&self, duration: Duration) {
         self.sleep_until(self.now() + duration).await;
     }
 
@@ -283,13 +330,34 @@ impl Engine {
         future::yield_now().await;
     }
 
-    pub fn listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
+    pub fn listen(&self, address: &Address, options: &ListenOptions) -> io::Result<Listener> {
         let (id, local) = self.core.driver.borrow_mut().listen(address, options)?;
         Ok(Listener { core: self.core.clone(), id, local })
     }
 
-    pub async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
-        let id = self.core.driver.borrow_mut().connect(address)?;
+    /// Accepts from a socket that other engines, of the same driver, accept from too. Each connection goes to one of
+    /// them, in turn as far as they are idle.
+    pub fn listen_shared(&self, socket: &Arc<SharedSocket>) -> io::Result<Listener> {
+        let id = self.core.driver.borrow_mut().listen_shared(socket)?;
+        Ok(Listener { core: self.core.clone(), id, local: socket.address().clone() })
+    }
+
+    /// A connection to `address`. A Unix socket whose queue is full is waited for: who calls sets a limit.
+    pub async fn connect(&self, address: &Address, options: &ConnectOptions) -> io::Result<Stream> {
+        let mut pause = QUEUE_FULL_PAUSE;
+        loop {
+            match self.try_connect(address, options).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && address.is_unix() => {
+                    self.sleep(pause).await;
+                    pause = (pause * 2).min(QUEUE_FULL_PAUSE_MAX);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_connect(&self, address: &Address, options: &ConnectOptions) -> io::Result<Stream> {
+        let id = self.core.driver.borrow_mut().connect(address, options)?;
         let stream = Stream { core: self.core.clone(), id };
         poll_fn(|context| self.core.driver.borrow_mut().poll_connected(id, context.waker())).await?;
         Ok(stream)
@@ -353,21 +421,21 @@ impl Engine {
 pub struct Listener {
     core: Rc<Core>,
     id: ListenerId,
-    local: SocketAddr,
+    local: Address,
 }
 
 impl Listener {
     /// The next connection and the address of its client. Errors are the kernel's (EMFILE, ...): the caller pauses
     /// and accepts again.
-    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    pub async fn accept(&self) -> io::Result<(Stream, Address)> {
         let (id, client) =
             poll_fn(|context| self.core.driver.borrow_mut().poll_accept(self.id, context.waker())).await?;
         Ok((Stream { core: self.core.clone(), id }, client))
     }
 
     /// The address that it is bound to: with port 0, the one that the kernel chose.
-    pub fn local_address(&self) -> SocketAddr {
-        self.local
+    pub fn local_address(&self) -> Address {
+        self.local.clone()
     }
 }
 
@@ -424,8 +492,8 @@ impl Stream {
         result
     }
 
-    /// Bytes that the other side has taken since the connection began: grows as long as a slow reader reads. One system
-    /// call.
+    /// Bytes that the other side has taken since the connection began: grows as long as a slow reader reads. Of a Unix
+    /// socket, about: what its buffer holds is known with what the kernel needs to hold it. One or two system calls.
     pub fn acknowledged(&self) -> u64 {
         self.core.driver.borrow().acknowledged(self.id)
     }
@@ -441,7 +509,7 @@ impl Stream {
     }
 
     /// The address of this side.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
+    pub fn local_address(&self) -> io::Result<Address> {
         self.core.driver.borrow().local_address(self.id)
     }
 }

@@ -1,17 +1,34 @@
 //! Sockets as the drivers need them, made and configured; and the process's limit of open files.
 
-use super::ListenOptions;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use super::{ConnectOptions, KEEPALIVE_PROBES, ListenOptions, TcpOptions};
+use crate::base::Address;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 
-/// A listening TCP socket (CLOEXEC; TCP_NODELAY is inherited by what it accepts) and its bound address.
+/// A listening socket (CLOEXEC) and its bound address.
 pub(super) fn listening(
-    address: SocketAddr,
+    address: &Address,
     options: &ListenOptions,
     nonblocking: bool,
-) -> io::Result<(Socket, SocketAddr)> {
+) -> io::Result<(Socket, Address)> {
+    let socket = match address {
+        Address::Ip(address) => bound_tcp(*address, options)?,
+        Address::Unix(_) | Address::UnixUnnamed => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            socket.bind(&address.to_kernel()?)?;
+            socket
+        }
+    };
+    socket.set_nonblocking(nonblocking)?;
+    socket.listen(options.backlog)?;
+    let local = Address::from_kernel(&socket.local_addr()?)?;
+    Ok((socket, local))
+}
+
+/// What is set here (TCP_NODELAY too) is inherited by what the socket accepts.
+fn bound_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if options.reuse_port {
@@ -21,29 +38,80 @@ pub(super) fn listening(
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(nonblocking)?;
+    set_tcp(&socket, &options.tcp)?;
+    if options.transparent {
+        set_transparent(&socket, address.ip())?;
+    }
+    if options.fast_open > 0 {
+        let queue = i32::try_from(options.fast_open).unwrap_or(i32::MAX);
+        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)?;
+    }
     socket.bind(&address.into())?;
-    socket.listen(options.backlog)?;
-    let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok((socket, local))
-}
-
-/// A TCP socket that is about to connect (CLOEXEC, TCP_NODELAY).
-pub(super) fn connecting(address: SocketAddr, nonblocking: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(nonblocking)?;
     Ok(socket)
 }
 
+/// A socket that is about to connect (CLOEXEC, TCP_NODELAY), bound to its source if it has one.
+pub(super) fn connecting(address: &Address, options: &ConnectOptions, nonblocking: bool) -> io::Result<Socket> {
+    let Address::Ip(address) = address else {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(nonblocking)?;
+        return Ok(socket);
+    };
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(nonblocking)?;
+    set_tcp(&socket, &options.tcp)?;
+    if options.fast_open {
+        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)?;
+    }
+    if let Some(source) = options.source {
+        if options.transparent {
+            set_transparent(&socket, source)?;
+        }
+        // A port is chosen only with the destination known: else each source port would serve one connection in all
+        // instead of one to each destination.
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    Ok(socket)
+}
+
+fn set_tcp(socket: &Socket, options: &TcpOptions) -> io::Result<()> {
+    if let Some(idle) = options.keepalive {
+        // The kernel counts whole seconds, and 0 is an error.
+        let idle = idle.max(std::time::Duration::from_secs(1));
+        let interval = (idle / KEEPALIVE_PROBES).max(std::time::Duration::from_secs(1));
+        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    Ok(())
+}
+
+fn set_transparent(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        IpAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
+}
+
+fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel reads one integer, which lives for the call; the descriptor is the socket's own.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The address of the other side.
-pub(super) fn remote_address(fd: RawFd) -> io::Result<SocketAddr> {
-    borrowed(fd, |socket| socket.peer_addr()).and_then(ip_address)
+pub(super) fn remote_address(fd: RawFd) -> io::Result<Address> {
+    borrowed(fd, |socket| socket.peer_addr()).and_then(|address| Address::from_kernel(&address))
 }
 
 /// The address of this side.
-pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
-    borrowed(fd, |socket| socket.local_addr()).and_then(ip_address)
+pub(super) fn local_address(fd: RawFd) -> io::Result<Address> {
+    borrowed(fd, |socket| socket.local_addr()).and_then(|address| Address::from_kernel(&address))
 }
 
 /// Sets O_NONBLOCK. It cannot fail on a socket that is open.
@@ -66,8 +134,12 @@ pub(super) fn take_error(fd: RawFd) -> Option<io::Error> {
     borrowed(fd, |socket| socket.take_error()).ok().flatten()
 }
 
-/// Bytes that the other side has acknowledged since the connection began (TCP_INFO); 0 if the kernel does not say.
-pub(super) fn acknowledged(fd: RawFd) -> u64 {
+/// Bytes that the other side has acknowledged since the connection began (TCP_INFO), or, of a Unix socket, those of the
+/// `sent` ones that it has taken; 0 if the kernel does not say.
+pub(super) fn acknowledged(fd: RawFd, sent: Option<u64>) -> u64 {
+    if let Some(sent) = sent {
+        return sent.saturating_sub(queued(fd));
+    }
     /// `tcpi_bytes_acked` in `struct tcp_info`, which only ever grows at its end (Linux 4.1 has this field).
     const BYTES_ACKED: std::ops::Range<usize> = 120..128;
     let mut info = [0u8; BYTES_ACKED.end];
@@ -79,8 +151,12 @@ pub(super) fn acknowledged(fd: RawFd) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-fn ip_address(address: SockAddr) -> io::Result<SocketAddr> {
-    address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))
+/// What a Unix socket's buffer holds that the other side has not taken (SIOCOUTQ), with the kernel's own records of it.
+fn queued(fd: RawFd) -> u64 {
+    let mut bytes: i32 = 0;
+    // SAFETY: the kernel fills one integer, which lives for the call.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 fn borrowed<T>(fd: RawFd, act: impl FnOnce(&Socket) -> T) -> T {

@@ -1,6 +1,7 @@
 //! Listening sockets of one worker: opened, accepted from, and closed as snapshots say. What a connection then does is
 //! `connection`'s; nothing here knows HTTP.
 
+use crate::base::{Address, SharedSocket};
 use crate::connection::{self, Client, Context, ListenerHandle, View, http1, udp};
 use crate::engine::{self, DatagramOptions, ListenOptions, Raced, Stream, race};
 use crate::snapshot::{Listener, Protocol};
@@ -9,10 +10,13 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long accepting pauses after an error such as EMFILE: the kernel keeps the connections queued meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a retired socket is silent when nothing is left in its queue: far more than a turn of the engine.
+const ACCEPT_LAST: Duration = Duration::from_millis(10);
 /// Accept errors are logged once in this time.
 const LOG_PAUSE: Duration = Duration::from_secs(5);
 
@@ -22,7 +26,26 @@ const DATAGRAM_QUEUE_BYTES: usize = 4 << 20;
 /// The listeners that a worker has open.
 #[derive(Default)]
 pub struct Listeners {
-    open: RefCell<Vec<Rc<ListenerHandle>>>,
+    open: RefCell<Vec<Open>>,
+}
+
+/// A listener that accepts.
+struct Open {
+    handle: Rc<ListenerHandle>,
+    /// The socket, if other workers accept from it too.
+    shared: Option<Arc<SharedSocket>>,
+}
+
+impl Open {
+    /// Whether `listener` is this one, on this socket. A listener that was removed and added again between two looks of
+    /// this worker has another.
+    fn serves(&self, listener: &Listener) -> bool {
+        let identity = &listener.identity;
+        let same = |socket: &Arc<SharedSocket>| {
+            identity.shared.load().as_ref().is_some_and(|present| Arc::ptr_eq(present, socket))
+        };
+        identity.id == self.handle.identity.id && self.shared.as_ref().is_none_or(same)
+    }
 }
 
 impl Listeners {
@@ -33,19 +56,19 @@ impl Listeners {
     /// Of each listener that could not be opened; the others are.
     pub fn follow(&self, context: &Rc<Context>, view: &Rc<View>) -> Vec<(String, io::Error)> {
         let mut errors = Vec::new();
-        self.open.borrow_mut().retain(|handle| {
-            let kept = view.snapshot.listeners.iter().any(|listener| listener.identity.id == handle.identity.id);
+        self.open.borrow_mut().retain(|open| {
+            let kept = view.snapshot.listeners.iter().any(|listener| open.serves(listener));
             if !kept {
-                close(context, handle);
+                close(context, &open.handle);
             }
             kept
         });
         for (index, listener) in view.snapshot.listeners.iter().enumerate() {
-            if self.open.borrow().iter().any(|handle| handle.identity.id == listener.identity.id) {
+            if self.open.borrow().iter().any(|open| open.serves(listener)) {
                 continue;
             }
             match open(context, view, index, listener) {
-                Ok(Some(handle)) => self.open.borrow_mut().push(handle),
+                Ok(Some(opened)) => self.open.borrow_mut().push(opened),
                 Ok(None) => {}
                 Err(error) => errors.push((listener.name.clone(), error)),
             }
@@ -55,33 +78,36 @@ impl Listeners {
 
     /// Closes all of them; connections go on to the end of their present request.
     pub fn close_all(&self, context: &Context) {
-        for handle in self.open.borrow_mut().drain(..) {
-            close(context, &handle);
+        for open in self.open.borrow_mut().drain(..) {
+            close(context, &open.handle);
         }
     }
 }
 
-fn open(
-    context: &Rc<Context>,
-    view: &Rc<View>,
-    index: usize,
-    listener: &Listener,
-) -> io::Result<Option<Rc<ListenerHandle>>> {
+fn open(context: &Rc<Context>, view: &Rc<View>, index: usize, listener: &Listener) -> io::Result<Option<Open>> {
     let Some(handle) = ListenerHandle::new(view, index) else { return Ok(None) };
-    let address = listener.bound_address();
-    match listener.protocol.transport() {
-        Transport::Stream => {
-            let socket = context.engine.listen(address, &ListenOptions::default())?;
+    let shared = listener.identity.shared.load_full();
+    match (listener.bound_address(), listener.protocol.transport()) {
+        (Address::Ip(address), Transport::Datagram) => open_datagrams(context, *address, &handle)?,
+        (address, _) => {
+            let socket = match &shared {
+                Some(shared) => context.engine.listen_shared(shared)?,
+                None => context.engine.listen(address, &ListenOptions::default())?,
+            };
+            context.accepting.set(context.accepting.get() + 1);
             context.engine.spawn(accept_all(context.clone(), socket, handle.clone()));
         }
-        Transport::Datagram if udp::resume(context, &handle) => {}
-        Transport::Datagram => {
-            let options = DatagramOptions { reuse_port: true, coalesce: true, queue_bytes: DATAGRAM_QUEUE_BYTES };
-            let socket = context.engine.bind_datagrams(address, &options)?;
-            context.engine.spawn(udp::serve(context.clone(), socket, handle.clone()));
-        }
     }
-    Ok(Some(handle))
+    Ok(Some(Open { handle, shared }))
+}
+
+fn open_datagrams(context: &Rc<Context>, address: SocketAddr, handle: &Rc<ListenerHandle>) -> io::Result<()> {
+    if !udp::resume(context, handle) {
+        let options = DatagramOptions { reuse_port: true, coalesce: true, queue_bytes: DATAGRAM_QUEUE_BYTES };
+        let socket = context.engine.bind_datagrams(address, &options)?;
+        context.engine.spawn(udp::serve(context.clone(), socket, handle.clone()));
+    }
+    Ok(())
 }
 
 fn close(context: &Context, handle: &ListenerHandle) {
@@ -115,9 +141,13 @@ async fn accept_all(context: Rc<Context>, socket: engine::Listener, handle: Rc<L
             break;
         }
     }
-    while let Ok(Ok((stream, address))) = context.engine.timeout(context.engine.now(), socket.accept()).await {
+    // A shared socket takes no more by now, so what it still has is bounded, and must all be taken: it is lost with the
+    // last worker that lets go of the socket. Others share nothing, and go on being filled until they are closed.
+    let last = if socket.local_address().is_unix() { ACCEPT_LAST } else { Duration::ZERO };
+    while let Ok(Ok((stream, address))) = context.engine.timeout(context.engine.now() + last, socket.accept()).await {
         admit(&context, &handle, stream, address);
     }
+    context.accepting.set(context.accepting.get().saturating_sub(1));
 }
 
 fn cure(error: &io::Error) -> &'static str {
@@ -129,7 +159,7 @@ fn cure(error: &io::Error) -> &'static str {
 }
 
 /// Lets a connection in, or refuses it where the listener has no room.
-fn admit(context: &Rc<Context>, handle: &Rc<ListenerHandle>, stream: Stream, address: SocketAddr) {
+fn admit(context: &Rc<Context>, handle: &Rc<ListenerHandle>, stream: Stream, address: Address) {
     let (view, index) = handle.current(context);
     let listener = &view.snapshot.listeners[index];
     if !Client::has_room(listener) {

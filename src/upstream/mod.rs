@@ -6,9 +6,9 @@ mod registry;
 
 pub use registry::Registry;
 
-use crate::base::{Instant, Sharded};
+use crate::base::{Address, Instant, Sharded, SharedSocket};
 use crate::telemetry::{EndpointStats, ListenerStats, UdpStats, UpstreamStats};
-use std::net::SocketAddr;
+use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -24,7 +24,7 @@ pub struct EndpointIdentity {
     /// The name of the upstream that it belongs to.
     pub upstream: String,
     /// Where to connect. A host name is resolved before it comes here.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Requests (http), connections (tcp) or flows (udp) in flight, over all workers.
     pub in_flight: AtomicU32,
     /// Whether datagrams reach it, as far as that is heard of.
@@ -86,7 +86,10 @@ pub struct ListenerIdentity {
     /// Dense and never reused while anything holds this value.
     pub id: u32,
     /// Where it is bound, once it is: with port 0 the port that was free then, the same for every worker.
-    pub bound: OnceLock<SocketAddr>,
+    pub bound: OnceLock<Address>,
+    /// The socket that all workers accept from, where each cannot have one of its own: a Unix socket. Control puts it here
+    /// before a snapshot has the listener, and takes it away with it.
+    pub shared: ArcSwapOption<SharedSocket>,
     /// Counters, one shard a worker.
     pub stats: Sharded<ListenerStats>,
     /// Those of a datagram listener beside them.

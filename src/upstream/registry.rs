@@ -6,12 +6,12 @@
 //! [`Registry`] and asks it while it compiles a snapshot.
 
 use super::{EndpointIdentity, ListenerIdentity, Reachability, Transport, UpstreamIdentity};
-use crate::base::Sharded;
+use crate::base::{Address, Sharded};
 use crate::telemetry::{EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats};
+use arc_swap::ArcSwapOption;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock, Weak};
 pub struct Registry {
     workers: usize,
     upstreams: Living<String, UpstreamIdentity>,
-    endpoints: HashMap<(String, SocketAddr), (u32, Weak<EndpointIdentity>)>,
+    endpoints: HashMap<(String, Address), (u32, Weak<EndpointIdentity>)>,
     endpoint_ids: Ids,
     listeners: HashMap<ListenerKey, (u32, Weak<ListenerIdentity>)>,
     listener_ids: Ids,
@@ -60,8 +60,8 @@ impl Registry {
     }
 
     /// The identity of one address of one upstream. The same address in two upstreams is two identities.
-    pub fn endpoint(&mut self, upstream: &str, address: SocketAddr) -> Arc<EndpointIdentity> {
-        let key = (upstream.to_owned(), address);
+    pub fn endpoint(&mut self, upstream: &str, address: &Address) -> Arc<EndpointIdentity> {
+        let key = (upstream.to_owned(), address.clone());
         if let Some(held) = self.endpoints.get(&key).and_then(|(_, weak)| weak.upgrade()) {
             return held;
         }
@@ -69,7 +69,7 @@ impl Registry {
         let made = Arc::new(EndpointIdentity {
             id,
             upstream: upstream.to_owned(),
-            address,
+            address: address.clone(),
             in_flight: AtomicU32::new(0),
             reachability: Reachability::default(),
             stats: Sharded::<EndpointStats>::new(self.workers),
@@ -80,16 +80,23 @@ impl Registry {
 
     /// The identity of the listener at this address. With port 0 each start picks a port of its own, so there the name
     /// tells listeners apart.
-    pub fn listener(&mut self, name: &str, address: SocketAddr, transport: Transport) -> Arc<ListenerIdentity> {
-        let name = if address.port() == 0 { name.to_owned() } else { String::new() };
-        let key = ListenerKey { address, transport, name };
+    pub fn listener(&mut self, name: &str, address: &Address, transport: Transport) -> Arc<ListenerIdentity> {
+        let name = if address.port() == Some(0) { name.to_owned() } else { String::new() };
+        let key = ListenerKey { address: address.clone(), transport, name };
         if let Some(held) = self.listeners.get(&key).and_then(|(_, weak)| weak.upgrade()) {
             return held;
         }
         let id = renew(&mut self.listeners, &key, &mut self.listener_ids);
         let stats = Sharded::<ListenerStats>::new(self.workers);
         let udp = (transport == Transport::Datagram).then(|| Sharded::<UdpStats>::new(self.workers));
-        let made = Arc::new(ListenerIdentity { id, bound: OnceLock::new(), stats, udp, flows: AtomicU32::new(0) });
+        let made = Arc::new(ListenerIdentity {
+            id,
+            bound: OnceLock::new(),
+            shared: ArcSwapOption::empty(),
+            stats,
+            udp,
+            flows: AtomicU32::new(0),
+        });
         self.listeners.insert(key, (id, Arc::downgrade(&made)));
         made
     }
@@ -103,7 +110,7 @@ impl Registry {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ListenerKey {
-    address: SocketAddr,
+    address: Address,
     transport: Transport,
     name: String,
 }
@@ -181,18 +188,18 @@ mod tests {
     use std::collections::{BTreeSet, VecDeque};
     use std::sync::atomic::Ordering;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 1], port))
+    fn address(port: u16) -> Address {
+        Address::Ip(std::net::SocketAddr::from(([10, 0, 0, 1], port)))
     }
 
     #[test]
     fn an_identity_that_is_held_is_handed_out_again() {
         let mut registry = Registry::new(2);
-        let first = registry.endpoint("api", address(1));
+        let first = registry.endpoint("api", &address(1));
         first.in_flight.store(7, Ordering::Relaxed);
         registry.sweep();
-        assert!(Arc::ptr_eq(&first, &registry.endpoint("api", address(1))));
-        assert!(!Arc::ptr_eq(&first, &registry.endpoint("web", address(1))));
+        assert!(Arc::ptr_eq(&first, &registry.endpoint("api", &address(1))));
+        assert!(!Arc::ptr_eq(&first, &registry.endpoint("web", &address(1))));
         let route = registry.route("a");
         assert!(Arc::ptr_eq(&route, &registry.route("a")));
         let upstream = registry.upstream("api");
@@ -202,25 +209,25 @@ mod tests {
     #[test]
     fn a_listener_is_its_address_and_with_port_0_also_its_name() {
         let mut registry = Registry::new(1);
-        let web = registry.listener("web", address(80), Transport::Stream);
-        let renamed = registry.listener("renamed", address(80), Transport::Stream);
+        let web = registry.listener("web", &address(80), Transport::Stream);
+        let renamed = registry.listener("renamed", &address(80), Transport::Stream);
         assert!(Arc::ptr_eq(&web, &renamed));
-        let udp = registry.listener("web", address(80), Transport::Datagram);
+        let udp = registry.listener("web", &address(80), Transport::Datagram);
         assert!(udp.id != web.id && udp.udp.is_some() && web.udp.is_none());
-        let a = registry.listener("a", address(0), Transport::Stream);
-        let b = registry.listener("b", address(0), Transport::Stream);
+        let a = registry.listener("a", &address(0), Transport::Stream);
+        let b = registry.listener("b", &address(0), Transport::Stream);
         assert_ne!(a.id, b.id);
     }
 
     #[test]
     fn an_id_returns_only_when_nothing_holds_its_endpoint() {
         let mut registry = Registry::new(1);
-        let kept_by_a_worker = registry.endpoint("api", address(1));
+        let kept_by_a_worker = registry.endpoint("api", &address(1));
         registry.sweep();
-        assert_eq!(registry.endpoint("api", address(2)).id, 1);
+        assert_eq!(registry.endpoint("api", &address(2)).id, 1);
         drop(kept_by_a_worker);
         registry.sweep();
-        assert_eq!(registry.endpoint("api", address(3)).id, 0);
+        assert_eq!(registry.endpoint("api", &address(3)).id, 0);
     }
 
     proptest! {
@@ -234,14 +241,14 @@ mod tests {
             let mut snapshots: VecDeque<Vec<Arc<EndpointIdentity>>> = VecDeque::new();
             for table in tables {
                 registry.sweep();
-                let now: Vec<_> = table.iter().map(|port| registry.endpoint("api", address(*port))).collect();
+                let now: Vec<_> = table.iter().map(|port| registry.endpoint("api", &address(*port))).collect();
                 for endpoint in &now {
                     for old in snapshots.iter().flatten() {
                         prop_assert_eq!(old.address == endpoint.address, Arc::ptr_eq(old, endpoint));
                     }
                 }
                 snapshots.push_back(now);
-                let alive: BTreeSet<_> = snapshots.iter().flatten().map(|e| e.address).collect();
+                let alive: BTreeSet<_> = snapshots.iter().flatten().map(|e| e.address.clone()).collect();
                 let ids: BTreeSet<_> = snapshots.iter().flatten().map(|e| e.id).collect();
                 prop_assert_eq!(alive.len(), ids.len(), "an id is used twice");
                 prop_assert!(ids.iter().all(|id| *id < 20), "ids are not dense");

@@ -24,8 +24,9 @@ pub fn request_head(bytes: &[u8]) {
     assert!(len <= bytes.len() && len <= LIMITS.head_max + 8);
     assert!(head.headers.len() <= LIMITS.headers_max && head.target().len() <= LIMITS.target_max);
     check_part(&bytes[..len], |part| parse_request(part, &LIMITS, &mut RequestHead::new()).ok(), Some(len));
-    for trusted in [false, true] {
-        let client = if trusted { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let clients = [Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), None];
+    for client in clients {
+        let trusted = client.is_none_or(|client| client.is_ipv6());
         let request_id = trusted.then_some(&b"id"[..]);
         let forwarding =
             Forwarding { client, scheme: "http", trusted, request_id, upgrade: trusted, keep_alive: !trusted };

@@ -26,3 +26,4 @@ mod splicing;
 mod surroundings;
 mod tcp;
 mod udp;
+mod unix;

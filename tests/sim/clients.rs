@@ -5,7 +5,8 @@ use crate::requests::Request;
 use crate::streams::{self, Played};
 use crate::wire::{Wire, beside};
 use crate::world::Place;
-use ringgate::engine::{Engine, Event};
+use ringgate::base::Address;
+use ringgate::engine::{ConnectOptions, Engine, Event};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,7 +49,8 @@ pub async fn http(engine: Engine, ledger: Rc<Ledger>, place: Place, total: usize
 }
 
 async fn connect(engine: &Engine, ledger: &Ledger, place: Place) -> Option<Wire> {
-    match engine.connect(place.address.parse().expect("an address")).await {
+    let address = Address::Ip(place.address.parse().expect("an address"));
+    match engine.connect(&address, &ConnectOptions::default()).await {
         Ok(stream) => Some(Wire::new(stream)),
         Err(error) => {
             assert!(ledger.lossy || place.comes_and_goes, "cannot connect: {error}");

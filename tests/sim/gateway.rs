@@ -60,7 +60,7 @@ impl Gateway {
         }
         for endpoint in snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
             let identity = &endpoint.identity;
-            let (stats, address) = (identity.stats.shard(0), identity.address);
+            let (stats, address) = (identity.stats.shard(0), &identity.address);
             assert_eq!(identity.in_flight.load(Ordering::Relaxed), 0, "requests are left at {address}");
             assert_eq!(stats.requests_active.get(), 0, "requests are counted at {address}");
             assert_eq!(stats.connections_active.get(), 0, "connections are counted at {address}");

@@ -26,7 +26,7 @@ pub enum Speaks {
 /// Serves for ever. `dies`: is killed now and then, and started again.
 pub async fn origin(engine: Engine, ledger: Rc<Ledger>, address: SocketAddr, speaks: Speaks, dies: bool) {
     loop {
-        let listener = engine.listen(address, &ListenOptions::default()).expect("the address is free");
+        let listener = engine.listen(&address.into(), &ListenOptions::default()).expect("the address is free");
         let life = Rc::new(Life::default());
         let accepting = accept_all(&engine, &ledger, &listener, speaks, &life);
         if !dies {

@@ -2,7 +2,8 @@
 
 use crate::gateway::Gateway;
 use crate::wire::{Framing, Wire};
-use ringgate::engine::{Engine, ListenOptions, SimSettings};
+use ringgate::base::Address;
+use ringgate::engine::{ConnectOptions, Engine, ListenOptions, SimSettings};
 use ringgate::health::Failure;
 use std::io;
 use std::rc::Rc;
@@ -17,6 +18,10 @@ const CONFIG: &str = "[[listener]]\naddress = \"10.0.0.1:80\"\n\
 const BODY: usize = 200_000;
 /// Little of it fits into the network.
 const WINDOW: usize = 1024;
+
+fn ip(text: &str) -> Address {
+    Address::Ip(text.parse().expect("an address"))
+}
 
 /// What a story ends with: what the client got, how long it took, and the failures that were counted.
 struct Ending {
@@ -39,7 +44,7 @@ where
     let inner = engine.clone();
     let ending = engine.run(async move {
         let engine = inner;
-        let listener = engine.listen(ORIGIN.parse().expect("an address"), &ListenOptions::default());
+        let listener = engine.listen(&ip(ORIGIN), &ListenOptions::default());
         let (listener, serving) = (listener.expect("the address is free"), engine.clone());
         engine.spawn(async move {
             let (stream, _) = listener.accept().await.expect("nothing fails here");
@@ -47,7 +52,7 @@ where
         });
         let gateway = Rc::new(Gateway::start(&engine, CONFIG));
         let started = engine.now();
-        let stream = engine.connect(GATE.parse().expect("an address")).await.expect("nothing fails here");
+        let stream = engine.connect(&ip(GATE), &ConnectOptions::default()).await.expect("nothing fails here");
         let result = client(engine.clone(), Wire::new(stream)).await;
         let took = engine.now() - started;
         // Let the gateway see the end.

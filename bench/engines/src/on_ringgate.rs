@@ -2,13 +2,13 @@
 
 use crate::framing::{ResponseEnd, request_is_whole};
 use crate::{Arguments, Mode};
-use ringgate::engine::{DriverChoice, Engine, EngineSettings, ListenOptions, Outgoing, Stream};
+use ringgate::engine::{ConnectOptions, DriverChoice, Engine, EngineSettings, ListenOptions, Outgoing, Stream};
 use std::io;
 use std::net::SocketAddr;
 
 pub fn serve(arguments: &Arguments, driver: DriverChoice) -> io::Result<()> {
     let engine = Engine::new(&EngineSettings { driver, ..EngineSettings::default() })?;
-    let listener = engine.listen(arguments.listen, &ListenOptions::default())?;
+    let listener = engine.listen(&arguments.listen.into(), &ListenOptions::default())?;
     let (mode, origin, handle) = (arguments.mode, arguments.origin, engine.clone());
     engine.run(async move {
         loop {
@@ -53,7 +53,7 @@ async fn proxy(engine: &Engine, client: Stream, address: SocketAddr) -> io::Resu
         }
         let origin = match &mut origin {
             Some(origin) => origin,
-            empty => empty.insert(engine.connect(address).await?),
+            empty => empty.insert(engine.connect(&address.into(), &ConnectOptions::default()).await?),
         };
         origin.send(&mut outgoing).await?;
         let mut end = ResponseEnd::default();

@@ -10,7 +10,7 @@ use super::results::{Collector, Results};
 use super::settings::Settings;
 use super::tally::{ErrorKind, Tally};
 use crate::base::Instant;
-use crate::engine::{Engine, EngineSettings, Event, Stream, raise_fd_limit};
+use crate::engine::{ConnectOptions, Engine, EngineSettings, Event, Stream, raise_fd_limit};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write;
@@ -301,7 +301,7 @@ async fn attempt(run: &Run, stream: &mut Option<Stream>, exchange: &mut Exchange
     let stream = match stream {
         Some(stream) => stream,
         empty => {
-            let connected = run.engine.connect(settings.address).await;
+            let connected = run.engine.connect(&settings.address.into(), &ConnectOptions::default()).await;
             empty.insert(connected.map_err(|error| Wrong::new(ErrorKind::Connect, error))?)
         }
     };

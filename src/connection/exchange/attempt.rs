@@ -232,13 +232,13 @@ impl Progress {
 
 /// What the endpoint is told about the client.
 pub(super) fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding<'a> {
-    // A listener at `::` sees clients of IPv4 as addresses of IPv6.
-    let client = scene.client.address.ip().to_canonical();
+    let client = &scene.client.address;
     let tls = scene.client.conveyed.as_ref().is_some_and(|conveyed| conveyed.tls);
     Forwarding {
-        client,
+        // A listener at `::` sees clients of IPv4 as addresses of IPv6.
+        client: client.ip().map(|client| client.to_canonical()),
         scheme: if tls { "https" } else { "http" },
-        trusted: scene.settings.trusted.iter().any(|network| network.contains(&client)),
+        trusted: scene.settings.trusted.contains(client),
         request_id: record.request_id.as_bytes(),
         upgrade: scene.request.upgrade,
         keep_alive: true,

@@ -174,7 +174,7 @@ async fn try_endpoint(
     pair: &mut Pair,
 ) -> Result<Outcome, AttemptError> {
     let Scene { context, client, stream, request, .. } = attempt.scene;
-    attempt.record.endpoint = Some(endpoint.address);
+    attempt.record.endpoint = Some(endpoint.address.clone());
     let _load = Load::new(endpoint, context.worker);
     let owner = UpstreamConnection::owner(attempt.upstream, client);
     if let Some(connection) = UpstreamConnection::idle(context, endpoint, owner) {

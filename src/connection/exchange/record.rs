@@ -1,12 +1,11 @@
 //! What is known of one exchange when it ends: for the statistics and the access log.
 
-use crate::base::Instant;
+use crate::base::{Address, Instant};
 use crate::connection::{Client, Context, View};
 use crate::health::Failure;
 use crate::protocol::http::{Known, RequestHead};
 use crate::telemetry::access_log::{HttpRecord, Phases};
 use crate::upstream::UpstreamIndex;
-use std::net::SocketAddr;
 
 /// Filled as the exchange goes on.
 #[derive(Default)]
@@ -15,7 +14,7 @@ pub(crate) struct Record {
     pub head_received: Instant,
     pub route: Option<u32>,
     pub upstream: Option<UpstreamIndex>,
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Address>,
     pub attempts: u32,
     pub connection_reused: bool,
     pub status: u16,
@@ -118,8 +117,8 @@ impl Record {
             listener: &listener.name,
             route: route.map(|route| route.name.as_str()),
             upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
-            endpoint: self.endpoint,
-            client: client.address,
+            endpoint: self.endpoint.as_ref(),
+            client: &client.address,
             proxy: client.sender(),
             unique_id: unique_id.as_deref(),
             method: request.method_bytes(),

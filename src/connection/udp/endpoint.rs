@@ -85,7 +85,7 @@ pub(super) fn note_unreachable(
     stats.connect_failures.inc();
     stats.failures.inc();
     if !endpoint.reachability.is_unreachable(place.now) {
-        let (name, address) = (&upstream.name, endpoint.address);
+        let (name, address) = (&upstream.name, &endpoint.address);
         context.log.warn(format_args!("endpoint {address} of upstream `{name}` cannot be reached by UDP: {error}"));
     }
     endpoint.reachability.note_unreachable(place.now + settings.unreachable_timeout);
@@ -118,7 +118,9 @@ fn connect(
     for _ in 0..=upstream.retries {
         let Some(picked) = pick(context, place, (index, upstream), &tried) else { break };
         let endpoint = &upstream.endpoints[picked].identity;
-        match context.engine.connect_datagrams(endpoint.address, &options) {
+        // The check of the configuration lets no Unix socket in here.
+        let Some(address) = endpoint.address.as_ip() else { break };
+        match context.engine.connect_datagrams(address, &options) {
             Ok(socket) => return Ok(Connected { socket, load: Load::new(endpoint, context.worker) }),
             Err(error) if is_unreachable(&error) => {
                 note_unreachable(context, place, settings, (&upstream.identity, endpoint), &error);

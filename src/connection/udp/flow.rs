@@ -266,7 +266,7 @@ impl Flow {
                 generation: place.view.snapshot.generation,
                 listener: &place.listener().name,
                 upstream: Some(&self.upstream.name),
-                endpoint: self.connected.endpoint().address,
+                endpoint: &self.connected.endpoint().address,
                 client: self.key.client,
                 received: (self.received.datagrams, self.received.bytes),
                 sent: (self.sent.datagrams, self.sent.bytes),

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::balancer::Balance;
-use crate::base::Sharded;
+use crate::base::{Address, Networks, Sharded};
 use crate::health::Failure;
-use crate::snapshot::{Destination, Listener, Phase, Protocol, Route, Snapshot, TcpSettings, Upstream};
+use crate::snapshot::{Destination, Listener, Phase, Protocol, Route, Snapshot, SocketSettings, TcpSettings, Upstream};
 use crate::telemetry::prometheus::strict;
 use crate::upstream::{Endpoint, Registry, Transport, UpstreamIndex};
 use serde_json::Value;
@@ -16,8 +16,8 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let mut registry = Registry::new(2);
     let second = Duration::from_secs(1);
     let name = "web \"quoted\"".to_owned();
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let identity = registry.listener(&name, address, Transport::Stream);
+    let address = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let identity = registry.listener(&name, &address, Transport::Stream);
     let destination = Destination::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
     let protocol = Protocol::Tcp(TcpSettings { upstream: destination, idle_timeout: second });
     let route = || Route {
@@ -27,8 +27,10 @@ fn snapshot(endpoints: u16) -> Snapshot {
         response_body_idle_timeout: second,
         stats: Arc::new(Sharded::new(2)),
     };
-    let endpoint =
-        |port| Endpoint { identity: registry.endpoint("api", SocketAddr::from(([10, 0, 0, 1], port))), weight: 5 };
+    let endpoint = |port| {
+        let address = SocketAddr::from(([10, 0, 0, 1], port)).into();
+        Endpoint { identity: registry.endpoint("api", &address), weight: 5 }
+    };
     let endpoints = (1..=endpoints).map(endpoint).collect();
     let upstream = Upstream {
         identity: registry.upstream("api"),
@@ -47,7 +49,8 @@ fn snapshot(endpoints: u16) -> Snapshot {
             name,
             address,
             connections_max: 100,
-            proxy_protocol: Vec::new(),
+            socket: SocketSettings::default(),
+            proxy_protocol: Networks::default(),
             proxy_protocol_timeout: second,
             protocol,
         }],

@@ -1,13 +1,12 @@
 //! The JSON of `/snapshot` and `/workers`: what is in force and how it is loaded at this moment.
 
 use crate::balancer::Balance;
-use crate::base::{Gauge, Sharded};
+use crate::base::{Address, Gauge, Sharded};
 use crate::snapshot::{Destination, Listener, Protocol, Route, Snapshot, Upstream};
 use crate::telemetry::WorkerStats;
 use crate::telemetry::stats::{Read, Stats as _};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 #[derive(Debug, Serialize)]
@@ -24,9 +23,9 @@ pub(super) struct SnapshotView {
 struct ListenerView {
     name: String,
     /// As configured.
-    address: SocketAddr,
+    address: Address,
     /// Where it is bound: another port if the configured one is 0.
-    bound: SocketAddr,
+    bound: Address,
     protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_active: Option<i64>,
@@ -66,7 +65,7 @@ struct UpstreamView {
 
 #[derive(Debug, Serialize)]
 struct EndpointView {
-    address: SocketAddr,
+    address: Address,
     weight: u32,
     /// Requests (http), connections (tcp) or flows (udp).
     in_flight: u32,
@@ -100,8 +99,8 @@ fn listener(snapshot: &Snapshot, listener: &Listener) -> ListenerView {
     };
     ListenerView {
         name: listener.name.clone(),
-        address: listener.address,
-        bound: listener.bound_address(),
+        address: listener.address.clone(),
+        bound: listener.bound_address().clone(),
         protocol,
         connections_active: connections.map(|(active, _)| active),
         connections_max: connections.map(|(_, max)| max),
@@ -133,7 +132,7 @@ fn destination(snapshot: &Snapshot, destination: &Destination) -> Vec<Destinatio
 
 fn upstream(upstream: &Upstream) -> UpstreamView {
     let endpoints = upstream.endpoints.iter().map(|endpoint| EndpointView {
-        address: endpoint.identity.address,
+        address: endpoint.identity.address.clone(),
         weight: endpoint.weight,
         in_flight: endpoint.identity.in_flight.load(Ordering::Relaxed),
         connections_idle: level(&endpoint.identity.stats, |stats| &stats.connections_idle),

@@ -9,12 +9,13 @@ use crate::upstream::{Endpoint, Registry};
 pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> Snapshot {
     registry.sweep();
     let listeners = settings.listeners.into_iter().map(|listener| {
-        let identity = registry.listener(&listener.name, listener.address, listener.protocol.transport());
+        let identity = registry.listener(&listener.name, &listener.address, listener.protocol.transport());
         Listener {
             identity,
             name: listener.name,
             address: listener.address,
             connections_max: listener.connections_max,
+            socket: listener.socket,
             proxy_protocol: listener.proxy_protocol,
             proxy_protocol_timeout: listener.proxy_protocol_timeout,
             protocol: listener.protocol,
@@ -32,10 +33,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
     let upstreams = settings.upstreams.into_iter().map(|upstream| {
         let identities = upstream.endpoints.iter();
         let endpoints = identities
-            .map(|(address, weight)| Endpoint {
-                identity: registry.endpoint(&upstream.name, *address),
-                weight: *weight,
-            })
+            .map(|(address, weight)| Endpoint { identity: registry.endpoint(&upstream.name, address), weight: *weight })
             .collect();
         Upstream {
             identity: registry.upstream(&upstream.name),

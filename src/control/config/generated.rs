@@ -169,8 +169,9 @@ fn kind_schema(key: &Key) -> Value {
         Kind::Rate { .. } => json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB|TiB)/s|off)$" }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Name => name,
-        Kind::Address { off: false } => json!({ "type": "string", "pattern": "^.+:[0-9]+$" }),
-        Kind::Address { off: true } => json!({ "type": "string", "pattern": "^(.+:[0-9]+|off)$" }),
+        Kind::Address => json!({ "type": "string", "pattern": "^(.+:[0-9]+|unix:[/@].+)$" }),
+        Kind::AddressOrOff => json!({ "type": "string", "pattern": "^(.+:[0-9]+|off)$" }),
+        Kind::FileMode => json!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),
         Kind::FilePath => json!({ "type": "string", "minLength": 1 }),
         Kind::UrlPath => json!({ "type": "string", "pattern": "^/" }),
         Kind::Words(word) => {

@@ -64,12 +64,14 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A name that other tables refer to.
     Name,
-    /// `host:port`, the host an IP address. With `off`, the word "off" is allowed too.
-    Address {
-        off: bool,
-    },
+    /// `host:port`, the host an IP address; or a Unix socket, `unix:/path` or `unix:@name`.
+    Address,
+    /// `host:port`, the host an IP address, or the word "off".
+    AddressOrOff,
     /// A path of the file system, relative to the file.
     FilePath,
+    /// Permissions of a file, in octal.
+    FileMode,
     /// One string or a list of strings, of this form.
     Words(Word),
     /// A path of a URL.
@@ -198,7 +200,7 @@ pub static ADMIN: Table = Table {
     help: "Metrics, health, the snapshot in force and reload, over HTTP. It asks nobody for a password: keep it on an address that only operators reach.",
     keys: &[key(
         "address",
-        Kind::Address { off: true },
+        Kind::AddressOrOff,
         Presence::Default("\"127.0.0.1:9900\""),
         "Where it listens; \"off\" is nowhere, and then `ringgate reload` needs --pid.",
     )],
@@ -227,9 +229,15 @@ pub static LISTENER: Table = Table {
         ),
         key(
             "address",
-            Kind::Address { off: false },
+            Kind::Address,
             Presence::Required { example: "\"0.0.0.0:8080\"" },
-            "Where it listens: IP:port or [IPv6]:port. Port 0 takes a free port.",
+            "Where it listens: IP:port, [IPv6]:port, unix:/path or unix:@name. Port 0 takes a free port.",
+        ),
+        key(
+            "socket_mode",
+            Kind::FileMode,
+            Presence::Optional { example: "\"660\"", without: "`\"660\"`, the owner and the group" },
+            "Permissions of the file of a Unix socket, in octal: who may write to it may connect.",
         ),
         key(
             "protocol",
@@ -253,14 +261,14 @@ pub static LISTENER: Table = Table {
             "proxy_protocol",
             Kind::Words(Word::Network),
             "[]",
-            "Networks of proxies whose connections must begin with a PROXY header, version 1 or 2; the client is then who the header says it is. Connections from elsewhere are taken as they are.",
+            "Networks of proxies whose connections must begin with a PROXY header, version 1 or 2; \"unix:\" is whoever connects over a Unix socket. The client is then who the header says it is. Connections from elsewhere are taken as they are.",
         ),
         streams("proxy_protocol_timeout", time(HOUR), "\"5s\"", "From the accept to the last byte of a PROXY header."),
         http(
             "trusted",
             Kind::Words(Word::Network),
             "[]",
-            "Networks whose X-Forwarded-* and Forwarded headers are believed and extended. Those of all others are replaced.",
+            "Networks whose X-Forwarded-* and Forwarded headers are believed and extended; \"unix:\" is every client of a Unix socket. Those of all others are replaced.",
         ),
         http(
             "head_max",
@@ -434,7 +442,7 @@ pub static UPSTREAM: Table = Table {
             "endpoints",
             Kind::Endpoints,
             Presence::Required { example: "[\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]" },
-            "Addresses \"host:port\" or { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
+            "Addresses \"host:port\" or \"unix:/path\", or { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
         ),
         key(
             "balance",
@@ -483,9 +491,9 @@ pub static ENDPOINT: Table = Table {
     keys: &[
         key(
             "address",
-            Kind::Address { off: false },
+            Kind::Address,
             Presence::Required { example: "\"10.0.0.2:9000\"" },
-            "\"host:port\" or \"[v6]:port\".",
+            "\"host:port\", \"[v6]:port\", \"unix:/path\" or \"unix:@name\".",
         ),
         key(
             "weight",

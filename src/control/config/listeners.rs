@@ -6,10 +6,11 @@ use super::reader::Reader;
 use super::report::{Mistake, Place};
 use super::settings::ListenerSettings;
 use super::upstreams::{Upstreams, count};
-use super::values::{self, shown};
+use super::values::{self, Source, shown};
+use crate::base::{Address, Networks};
 use crate::health::PaceRule;
 use crate::router::Router;
-use crate::snapshot::{Destination, HttpSettings, Protocol, TcpSettings, UdpSettings};
+use crate::snapshot::{Destination, HttpSettings, Protocol, SocketSettings, TcpSettings, UdpSettings};
 use crate::upstream::{Transport, UpstreamIndex};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ pub struct ListenerDraft {
 pub struct Listeners {
     pub drafts: Vec<ListenerDraft>,
     pub names: Names,
-    addresses: HashMap<(SocketAddr, Transport), Place>,
+    addresses: HashMap<(Address, Transport), Place>,
 }
 
 impl Listeners {
@@ -66,9 +67,9 @@ impl Listeners {
 
     fn add(&mut self, reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>, upstreams: &Upstreams<'_>) {
         let place = reader.place_of(value);
-        let address = if reader.required("address") { reader.address("address") } else { None };
         let spoken = ["http", "tcp", "udp"][reader.choice("protocol").min(2)];
-        if let Some(address) = address.filter(|address| address.port() != 0) {
+        let address = if reader.required("address") { read_address(reader, spoken) } else { None };
+        if let Some(address) = address.as_ref().filter(|address| address.port() != Some(0)) {
             let transport = if spoken == "udp" { Transport::Datagram } else { Transport::Stream };
             self.claim_address(reader, address, transport);
         }
@@ -82,7 +83,7 @@ impl Listeners {
         let (protocol, otherwise) = match spoken {
             "tcp" => (Protocol::Tcp(tcp_settings(reader, destination)), None),
             "udp" => {
-                refuse_proxy_headers(reader, &destination, upstreams);
+                refuse_stream_upstreams(reader, &destination, upstreams);
                 (Protocol::Udp(udp_settings(reader, destination)), None)
             }
             _ => {
@@ -90,9 +91,10 @@ impl Listeners {
                 (Protocol::Http(http_settings(reader)), destination.map(|destination| (destination, place)))
             }
         };
-        let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)).into());
         let settings = ListenerSettings {
             name,
+            socket: socket_settings(reader, &address),
             address,
             connections_max: count(reader, "connections_max"),
             proxy_protocol: networks(reader, "proxy_protocol"),
@@ -102,14 +104,14 @@ impl Listeners {
         self.drafts.push(ListenerDraft { settings, place, otherwise, rules: Vec::new(), broken });
     }
 
-    fn claim_address(&mut self, reader: &Reader<'_, '_>, address: SocketAddr, transport: Transport) {
-        let place = reader.value_place("address");
-        if let Some(first) = self.addresses.get(&(address, transport)) {
+    fn claim_address(&mut self, reader: &Reader<'_, '_>, address: &Address, transport: Transport) {
+        let (place, claimed) = (reader.value_place("address"), (address.clone(), transport));
+        if let Some(first) = self.addresses.get(&claimed) {
             let mistake = Mistake::error(format!("two listeners at {address}"), place, "again here");
             reader.mistake(mistake.and(first.clone(), "first here"));
             return;
         }
-        self.addresses.insert((address, transport), place);
+        self.addresses.insert(claimed, place);
     }
 
     /// The name that the file gives, or else the address as written. Unique.
@@ -159,6 +161,29 @@ fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {
     }
 }
 
+fn read_address(reader: &Reader<'_, '_>, spoken: &str) -> Option<Address> {
+    let address = reader.listener_address("address")?;
+    if spoken == "udp" && address.is_unix() {
+        let title = "a udp listener cannot be at a Unix socket";
+        let mistake = Mistake::error(title, reader.value_place("address"), "an IP address and a port are needed");
+        reader.mistake(mistake.and(reader.value_place("protocol"), "this says udp"));
+        return None;
+    }
+    Some(address)
+}
+
+fn socket_settings(reader: &Reader<'_, '_>, address: &Address) -> SocketSettings {
+    if address.path().is_none() && reader.raw("socket_mode").is_some() {
+        let title = "`socket_mode` has no meaning here";
+        let mistake =
+            Mistake::error(title, reader.key_place("socket_mode"), "only a Unix socket with a path has a file");
+        reader.mistake(mistake.and(reader.value_place("address"), "this is none"));
+    }
+    let mode = reader.text_with("socket_mode", "permissions such as \"660\"", values::file_mode);
+    let default = SocketSettings::default();
+    SocketSettings { mode: mode.map_or(default.mode, |mode| mode.value) }
+}
+
 fn tcp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> TcpSettings {
     let upstream = destination.unwrap_or(Destination::One(UpstreamIndex(0)));
     TcpSettings { upstream, idle_timeout: idle_timeout(reader, TCP_IDLE_TIMEOUT) }
@@ -176,8 +201,8 @@ fn udp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> Ud
     }
 }
 
-/// A PROXY header begins a connection, and a flow has none.
-fn refuse_proxy_headers(reader: &Reader<'_, '_>, destination: &Option<Destination>, upstreams: &Upstreams<'_>) {
+/// A PROXY header begins a connection, and a flow has none; datagrams go to IP addresses alone.
+fn refuse_stream_upstreams(reader: &Reader<'_, '_>, destination: &Option<Destination>, upstreams: &Upstreams<'_>) {
     let parts = match destination {
         None => Vec::new(),
         Some(Destination::One(index)) => vec![*index],
@@ -189,6 +214,12 @@ fn refuse_proxy_headers(reader: &Reader<'_, '_>, destination: &Option<Destinatio
                 format!("upstream `{}` has `proxy_protocol`, which UDP has no place for", shown(&upstream.name));
             let mistake = Mistake::error(title, reader.value_place("upstream"), "this listener speaks udp");
             reader.mistake(mistake.help("give the udp listener an upstream of its own, without `proxy_protocol`"));
+        }
+        if let Some((unix, _)) = upstream.endpoints.iter().find(|(address, _)| address.is_unix()) {
+            let title =
+                format!("upstream `{}` has the Unix socket {unix}, which UDP cannot go to", shown(&upstream.name));
+            let mistake = Mistake::error(title, reader.value_place("upstream"), "this listener speaks udp");
+            reader.mistake(mistake.help("give the udp listener an upstream of its own, with IP addresses"));
         }
     }
 }
@@ -226,9 +257,15 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
     }
 }
 
-fn networks(reader: &Reader<'_, '_>, key: &str) -> Vec<ipnet::IpNet> {
-    let networks = reader.words(key, values::network).unwrap_or_default();
-    networks.into_iter().map(|network| network.value).collect()
+fn networks(reader: &Reader<'_, '_>, key: &str) -> Networks {
+    let mut networks = Networks::default();
+    for source in reader.words(key, values::source).unwrap_or_default() {
+        match source.value {
+            Source::Network(network) => networks.ip.push(network),
+            Source::Unix => networks.unix = true,
+        }
+    }
+    networks
 }
 
 fn target_does_not_fit(reader: &Reader<'_, '_>, head_max: usize, target_max: usize) {

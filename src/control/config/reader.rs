@@ -7,7 +7,7 @@
 use super::keys::{self, Key, Kind, Presence, Table, WORDS_MAX, Word};
 use super::report::{Mistake, Mistakes, Place};
 use super::values::{self, shown};
-use std::net::SocketAddr;
+use crate::base::Address;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -217,9 +217,9 @@ impl<'d, 'i> Reader<'d, 'i> {
         .unwrap_or_default()
     }
 
-    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+    pub fn listener_address(&self, name: &str) -> Option<Address> {
         self.value(name, |value| {
-            self.text_as(value, name, "an address such as \"127.0.0.1:8080\"", values::socket_address)
+            self.text_as(value, name, "an address such as \"127.0.0.1:8080\"", values::listener_address)
         })
     }
 

@@ -2,7 +2,8 @@
 //! range. Values only; `check` makes them, `compile` turns them into a snapshot.
 
 use crate::balancer::Balance;
-use crate::snapshot::{Destination, Protocol, ProxyHeader};
+use crate::base::{Address, Networks};
+use crate::snapshot::{Destination, Protocol, ProxyHeader, SocketSettings};
 use crate::telemetry::access_log;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,11 +47,12 @@ pub enum EngineChoice {
 #[derive(Debug)]
 pub struct ListenerSettings {
     pub name: String,
-    pub address: SocketAddr,
+    pub address: Address,
+    pub socket: SocketSettings,
     /// See [`crate::snapshot::Listener::connections_max`].
     pub connections_max: u32,
     /// See [`crate::snapshot::Listener::proxy_protocol`].
-    pub proxy_protocol: Vec<ipnet::IpNet>,
+    pub proxy_protocol: Networks,
     pub proxy_protocol_timeout: Duration,
     pub protocol: Protocol,
 }
@@ -73,7 +75,7 @@ pub struct UpstreamSettings {
     pub name: String,
     pub balance: Balance,
     /// Each address once, with a weight of 1 to 65,535; none if the file gives each the weight 0.
-    pub endpoints: Vec<(SocketAddr, u32)>,
+    pub endpoints: Vec<(Address, u32)>,
     pub connect_timeout: Duration,
     /// See [`crate::snapshot::Upstream::retries`].
     pub retries: u32,

@@ -75,7 +75,7 @@ fn the_smallest_file_is_enough_and_safe() {
     assert_eq!(settings.process.access_log, None);
     assert_eq!((settings.listeners.len(), settings.routes.len(), settings.upstreams.len()), (1, 1, 1));
     let crate::snapshot::Protocol::Http(http) = &settings.listeners[0].protocol else { panic!("http is the default") };
-    assert!(http.trusted.is_empty());
+    assert!(http.trusted.ip.is_empty() && !http.trusted.unix);
     assert!(http.target_max <= http.head_max && http.body_max < u64::MAX);
     assert!(!http.request_head_timeout.is_zero() && !http.response_pace.silence_max.is_zero());
 }

@@ -7,6 +7,7 @@ use super::report::{Mistake, Mistakes, Place};
 use super::settings::UpstreamSettings;
 use super::values::{self, EndpointAddress, shown};
 use crate::balancer::Balance;
+use crate::base::Address;
 use crate::snapshot::{Destination, ProxyExtensions, ProxyHeader};
 use crate::upstream::UpstreamIndex;
 use std::cell::RefCell;
@@ -214,14 +215,14 @@ pub fn count(reader: &Reader<'_, '_>, key: &str) -> u32 {
     u32::try_from(reader.integer(key)).unwrap_or(u32::MAX)
 }
 
-fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(SocketAddr, u32)> {
+fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(Address, u32)> {
     const FORM: &str = "a list of addresses such as [\"10.0.0.1:9000\"]";
     if !reader.required("endpoints") {
         return Vec::new();
     }
     let items = reader.list("endpoints", FORM);
     let mut seen: HashMap<EndpointAddress, Place> = HashMap::new();
-    let mut addresses: HashMap<SocketAddr, Place> = HashMap::new();
+    let mut addresses: HashMap<Address, Place> = HashMap::new();
     let mut endpoints = Vec::new();
     for item in items {
         let Some((address, weight)) = read_endpoint(reader, item) else {
@@ -239,7 +240,7 @@ fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(
                 reader.mistake(mistake.and(first.clone(), "this one is kept"));
                 continue;
             }
-            addresses.insert(resolved, address.place.clone());
+            addresses.insert(resolved.clone(), address.place.clone());
             endpoints.push((resolved, weight));
         }
     }
@@ -248,7 +249,7 @@ fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(
     endpoints
 }
 
-fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[(SocketAddr, u32)]) {
+fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[(Address, u32)]) {
     let place = || reader.value_place("endpoints");
     if listed == 0 && matches!(reader.raw("endpoints").map(Spanned::get_ref), Some(DeValue::Array(_))) {
         let mistake = Mistake::error("this upstream has no endpoint", place(), "the list is empty");
@@ -291,9 +292,9 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn resolve(&mut self, reader: &Reader<'_, '_>, address: &Placed<EndpointAddress>) -> Vec<SocketAddr> {
+    fn resolve(&mut self, reader: &Reader<'_, '_>, address: &Placed<EndpointAddress>) -> Vec<Address> {
         let (host, port) = match &address.value {
-            EndpointAddress::Literal(literal) => return vec![*literal],
+            EndpointAddress::Literal(literal) => return vec![literal.clone()],
             EndpointAddress::Named { host, port } => (host, *port),
         };
         let found = self.known.entry((host.clone(), port)).or_insert_with(|| {
@@ -303,7 +304,7 @@ impl Resolver<'_> {
             if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
         });
         match found {
-            Ok(found) => found.clone(),
+            Ok(found) => found.iter().map(|address| Address::Ip(*address)).collect(),
             Err(why) => {
                 let title = format!("cannot resolve `{}`", shown(host));
                 let mistake = Mistake::error(title, address.place.clone(), why.trim().to_owned());

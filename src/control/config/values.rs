@@ -4,6 +4,8 @@
 //! Nothing here knows of files, keys or tables; `reader` calls it.
 
 use super::keys::NAME_BYTES_MAX;
+use crate::base::Address;
+use crate::base::address::UNIX_NAME_BYTES_MAX;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -85,7 +87,15 @@ pub fn size_text(bytes: u64) -> String {
     format!("{}{unit}", bytes / factor)
 }
 
-/// Where to listen: an IP address and a port, never a name.
+/// Where to listen: an IP address and a port, never a name; or a Unix socket.
+pub fn listener_address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix(UNIX) {
+        Some(name) => unix_name(name),
+        None => socket_address(text).map(Address::Ip),
+    }
+}
+
+/// An IP address and a port, never a name.
 pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -102,10 +112,35 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     ))
 }
 
+/// What the address of a Unix socket begins with.
+pub const UNIX: &str = "unix:";
+
+/// What follows `unix:`: a path from the root, or `@` and an abstract name.
+fn unix_name(name: &str) -> Result<Address, String> {
+    const FORM: &str = "a Unix socket is \"unix:/run/app.sock\", or \"unix:@name\" in the abstract namespace";
+    if name.len() > UNIX_NAME_BYTES_MAX {
+        return Err(format!(
+            "the name of a Unix socket has at most {UNIX_NAME_BYTES_MAX} bytes, and this has {}",
+            name.len()
+        ));
+    }
+    if name.chars().any(|c| c.is_control()) {
+        return Err(format!("control characters cannot be in the name of a socket; {FORM}"));
+    }
+    match name.strip_prefix('@') {
+        Some("") => Err(format!("the name is missing; {FORM}")),
+        Some(_) => Ok(Address::unix(name)),
+        None if name.is_empty() => Err(format!("the path is missing; {FORM}")),
+        None if !name.starts_with('/') => Err(format!("the path of a Unix socket begins with `/`; {FORM}")),
+        None if name.ends_with('/') => Err(format!("this path is a directory; {FORM}")),
+        None => Ok(Address::unix(name)),
+    }
+}
+
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
-    Literal(SocketAddr),
+    Literal(Address),
     /// A host name, to be resolved.
     Named {
         host: String,
@@ -113,11 +148,14 @@ pub enum EndpointAddress {
     },
 }
 
-/// `host:port`, the host an IP address or a name; port 0 is nowhere.
+/// `host:port`, the host an IP address or a name; port 0 is nowhere. Or a Unix socket.
 pub fn endpoint_address(text: &str) -> Result<EndpointAddress, String> {
+    if let Some(name) = text.strip_prefix(UNIX) {
+        return unix_name(name).map(EndpointAddress::Literal);
+    }
     let no_port = || Err("port 0 is nothing that one can connect to".to_owned());
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return if address.port() == 0 { no_port() } else { Ok(EndpointAddress::Literal(address)) };
+        return if address.port() == 0 { no_port() } else { Ok(EndpointAddress::Literal(address.into())) };
     }
     let (host, port) = host_and_port(text)?;
     if port == 0 {
@@ -128,8 +166,8 @@ pub fn endpoint_address(text: &str) -> Result<EndpointAddress, String> {
 
 fn host_and_port(text: &str) -> Result<(&str, u16), String> {
     let form = "an address is \"host:port\" or \"[v6]:port\"";
-    if text.starts_with("unix:") {
-        return Err(format!("unix sockets are not supported; {form}"));
+    if text.starts_with(UNIX) {
+        return Err(format!("a Unix socket cannot be used here; {form}"));
     }
     if let Some((scheme, _)) = text.split_once("://") {
         return Err(format!("an address has no scheme: leave out `{}://`; {form}", shown(scheme)));
@@ -195,6 +233,33 @@ pub fn route_host(text: &str) -> Result<String, String> {
         return Err("a wildcard stands for the first labels alone: \"*.example.com\"".to_owned());
     }
     host_name(text)
+}
+
+/// Permissions of a file as chmod(1) takes them: three octal digits.
+pub fn file_mode(text: &str) -> Result<u32, String> {
+    let form = "permissions are three octal digits, for the owner, the group and all others: \"660\"";
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()) => Ok(mode),
+        _ => Err(form.to_owned()),
+    }
+}
+
+/// Whom a list of trusted clients names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Network(ipnet::IpNet),
+    /// Whoever connects over a Unix socket.
+    Unix,
+}
+
+/// A network, one address, or `unix:`.
+pub fn source(text: &str) -> Result<Source, String> {
+    match text.strip_prefix(UNIX) {
+        Some("") => Ok(Source::Unix),
+        Some(_) => Err("clients of Unix sockets have no names: \"unix:\" stands for all of them".to_owned()),
+        None => network(text).map(Source::Network),
+    }
 }
 
 /// A network `10.0.0.0/8`, or one address.
@@ -322,6 +387,7 @@ mod tests {
     fn addresses() {
         assert!(socket_address("127.0.0.1:0").is_ok());
         assert!(socket_address("[::1]:80").is_ok());
+        assert_eq!(listener_address("127.0.0.1:80"), socket_address("127.0.0.1:80").map(Address::Ip));
         for bad in [
             ":80",
             "localhost:80",
@@ -340,6 +406,28 @@ mod tests {
         for bad in ["1.2.3.4:0", "a:0", "a b:80", ":80", "a:+80"] {
             assert!(endpoint_address(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn unix_sockets() {
+        for name in ["/run/app.sock", "@app"] {
+            let (text, address) = (format!("unix:{name}"), Address::unix(name));
+            assert_eq!(listener_address(&text), Ok(address.clone()));
+            assert_eq!(endpoint_address(&text), Ok(EndpointAddress::Literal(address)));
+        }
+        let longest = format!("unix:/{}", "x".repeat(UNIX_NAME_BYTES_MAX - 1));
+        assert!(listener_address(&longest).is_ok());
+        for bad in
+            ["unix:", "unix:@", "unix:a/b", "unix:./a", "unix:/a/", "unix:/a\nb", "Unix:/a", &format!("{longest}x")]
+        {
+            assert!(listener_address(bad).is_err() && endpoint_address(bad).is_err(), "{bad}");
+        }
+        assert_eq!((file_mode("660"), file_mode("0600")), (Ok(0o660), Ok(0o600)));
+        for bad in ["", "66", "668", "6660", "+60", "rw-rw----"] {
+            assert!(file_mode(bad).is_err(), "{bad}");
+        }
+        assert_eq!(source("unix:"), Ok(Source::Unix));
+        assert!(source("unix:/a").is_err() && source("unix").is_err());
     }
 
     #[test]

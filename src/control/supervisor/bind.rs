@@ -1,11 +1,15 @@
 //! Whether workers will be able to bind the listeners that a reload adds. Asked before anything is published, because a
-//! reload applies as a whole or not at all.
+//! reload applies as a whole or not at all. The sockets that workers share are opened here, and let go of here.
 
+use super::unix;
+use crate::base::Address;
 use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::log;
 use crate::upstream::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Binds each address of the first snapshot and lets it go again.
 ///
@@ -29,13 +33,66 @@ pub fn added<'s>(old: &'s Snapshot, new: &'s Snapshot) -> impl Iterator<Item = &
     new.listeners.iter().filter(move |listener| !held(listener.identity.id))
 }
 
-fn try_all<'a>(added: impl Iterator<Item = &'a Listener>) -> Result<(), String> {
-    for listener in added {
-        let transport = listener.protocol.transport();
-        let bound = try_bind(listener.address, transport).map_err(|error| explain(listener, &error))?;
-        // A value that is there already is the same listener's, which a drain of an earlier removal still holds.
-        let _ = listener.identity.bound.set(bound);
+/// Lets go of the shared sockets that `new` does not have, after it was published and before workers are woken: from now
+/// on clients are refused, and the workers find in the queue all that is left to be accepted.
+pub fn retire_removed(old: &Snapshot, new: &Snapshot) {
+    added(new, old).for_each(retire);
+}
+
+/// Lets go of all shared sockets.
+pub fn retire_all(snapshot: &Snapshot) {
+    snapshot.listeners.iter().for_each(retire);
+}
+
+fn retire(listener: &Listener) {
+    if let Some(socket) = listener.identity.shared.swap(None) {
+        socket.retire();
     }
+}
+
+/// Gives the files of sockets that stay the permissions that `new` wants.
+pub fn set_modes(old: &Snapshot, new: &Snapshot) {
+    for listener in &new.listeners {
+        let Some(path) = listener.address.path() else { continue };
+        let earlier = old.listeners.iter().find(|earlier| earlier.identity.id == listener.identity.id);
+        if earlier.is_some_and(|earlier| earlier.socket.mode != listener.socket.mode)
+            && let Err(error) = unix::set_mode(path, listener.socket.mode)
+        {
+            log::error!("the permissions of {} cannot be changed: {error}", listener.address);
+        }
+    }
+}
+
+/// All of them, or none and why.
+fn try_all<'a>(added: impl Iterator<Item = &'a Listener>) -> Result<(), String> {
+    let mut opened: Vec<&Listener> = Vec::new();
+    for listener in added {
+        let tried = match listener.address {
+            Address::Ip(address) => {
+                let bound = try_bind(address, listener.protocol.transport());
+                bound.map(Address::Ip).map_err(|error| explain(&error))
+            }
+            Address::Unix(_) | Address::UnixUnnamed => open(listener).map(|()| {
+                opened.push(listener);
+                listener.address.clone()
+            }),
+        };
+        match tried {
+            // A value that is there already is the same listener's, which a drain of an earlier removal still holds.
+            Ok(bound) => _ = listener.identity.bound.set(bound),
+            Err(why) => {
+                opened.into_iter().for_each(retire);
+                let Listener { name, address, .. } = listener;
+                return Err(format!("listener `{name}` cannot listen at {address}: {why}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open(listener: &Listener) -> Result<(), String> {
+    let socket = unix::open(&listener.address, listener.socket.mode)?;
+    listener.identity.shared.store(Some(Arc::new(socket)));
     Ok(())
 }
 
@@ -57,15 +114,14 @@ fn try_bind(address: SocketAddr, transport: Transport) -> io::Result<SocketAddr>
     Ok(socket.local_addr()?.as_socket().unwrap_or(address))
 }
 
-fn explain(listener: &Listener, error: &io::Error) -> String {
+fn explain(error: &io::Error) -> String {
     let cause = match error.kind() {
         io::ErrorKind::AddrInUse => "; another program listens there",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
         _ => "",
     };
-    let Listener { name, address, .. } = listener;
-    format!("listener `{name}` cannot listen at {address}: {error}{cause}")
+    format!("{error}{cause}")
 }
 
 #[cfg(test)]

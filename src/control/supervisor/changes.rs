@@ -104,11 +104,11 @@ impl Changes {
 
     fn upstream(&mut self, old: &Upstream, new: &Upstream) {
         let name = &new.identity.name;
-        let before: HashMap<_, _> = old.endpoints.iter().map(|e| (e.identity.address, e.weight)).collect();
-        let after: HashSet<_> = new.endpoints.iter().map(|e| e.identity.address).collect();
+        let before: HashMap<_, _> = old.endpoints.iter().map(|e| (&e.identity.address, e.weight)).collect();
+        let after: HashSet<_> = new.endpoints.iter().map(|e| &e.identity.address).collect();
         for endpoint in &new.endpoints {
-            let (address, weight) = (endpoint.identity.address, endpoint.weight);
-            let line = match before.get(&address) {
+            let (address, weight) = (&endpoint.identity.address, endpoint.weight);
+            let line = match before.get(address) {
                 None => format!("upstream `{name}`: endpoint {address} added"),
                 Some(earlier) if *earlier != weight => {
                     format!("upstream `{name}`: endpoint {address} has weight {weight} instead of {earlier}")
@@ -118,7 +118,7 @@ impl Changes {
             self.lines.push(line);
         }
         for endpoint in old.endpoints.iter().filter(|e| !after.contains(&e.identity.address)) {
-            let address = endpoint.identity.address;
+            let address = &endpoint.identity.address;
             self.lines.push(format!("upstream `{name}`: endpoint {address} removed"));
         }
         let settings =

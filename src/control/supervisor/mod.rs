@@ -8,6 +8,7 @@ mod changes;
 mod drain;
 mod signals;
 mod thread;
+mod unix;
 mod watch;
 
 #[cfg(test)]
@@ -149,6 +150,8 @@ impl Supervisor {
         bind::try_added(&old, &snapshot)?;
         let text = Changes::between(&old, &snapshot).to_string();
         self.published.publish(Arc::clone(&snapshot));
+        bind::retire_removed(&old, &snapshot);
+        bind::set_modes(&old, &snapshot);
         self.wake_workers();
         state.running = running;
         self.watched_changed.notify_one();
@@ -221,6 +224,7 @@ impl Supervisor {
         let most = config::values::duration_text(snapshot.drain_timeout);
         log::info!("draining: {open} open connections have at most {most} to end");
         self.published.advance(Phase::Draining);
+        bind::retire_all(&snapshot);
         self.wake_workers();
     }
 
@@ -228,6 +232,7 @@ impl Supervisor {
     pub fn stop(&self) {
         log::info!("stopping at once");
         self.published.advance(Phase::Stopping);
+        bind::retire_all(&self.published.load());
         self.wake_workers();
     }
 

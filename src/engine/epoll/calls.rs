@@ -1,10 +1,10 @@
 //! The system calls of the epoll driver, each made safe: arguments that cannot be wrong, errors as [`io::Error`].
 //! It holds no state but the epoll descriptor and decides nothing. Called by the driver alone.
 
+use crate::base::Address;
 use crate::engine::buffer::{Arena, Outgoing};
 use socket2::SockAddr;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Vectors of one sendmsg; the kernel takes no more (IOV_MAX).
@@ -29,6 +29,12 @@ impl Poller {
         // SAFETY: `event` is a valid record that the kernel only reads.
         let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
         checked(result as isize).map(|_| ())
+    }
+
+    /// Reports nothing of `fd` any more. Needed where the descriptor's close does not close the socket.
+    pub(super) fn remove(&self, fd: RawFd) {
+        // SAFETY: the kernel reads no record for a removal. It fails only where there is nothing to remove.
+        unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) };
     }
 
     /// Replaces what is in `events` by what has happened; waits at most `timeout_ms` (-1: for ever). At most
@@ -110,7 +116,7 @@ fn send_vectors(fd: RawFd, vectors: &mut [libc::iovec], last: bool) -> io::Resul
 }
 
 /// The next connection in the listener's queue, non-blocking and CLOEXEC, and its client's address.
-pub(super) fn accept(fd: RawFd) -> io::Result<(OwnedFd, SocketAddr)> {
+pub(super) fn accept(fd: RawFd) -> io::Result<(OwnedFd, Address)> {
     const FLAGS: i32 = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the kernel fills the storage and its length, and gives a descriptor to us alone.
     let (socket, address) = unsafe {
@@ -119,7 +125,11 @@ pub(super) fn accept(fd: RawFd) -> io::Result<(OwnedFd, SocketAddr)> {
             Ok(OwnedFd::from_raw_fd(fd as RawFd))
         })?
     };
-    let address = address.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
+    let address = match address.is_unix() {
+        // What a client may have bound its socket to is its own affair and says nothing of who it is.
+        true => Address::UnixUnnamed,
+        false => Address::from_kernel(&address)?,
+    };
     Ok((socket, address))
 }
 

@@ -12,15 +12,14 @@ use super::buffer::{Arena, Chunk, Outgoing};
 use super::datagram::DatagramSlot;
 use super::driver::{ListenerId, RemoteWaker, StreamId, monotonic};
 use super::spent::Spent;
-use super::{EngineCounts, EngineSettings, ListenOptions, socket};
-use crate::base::Instant;
+use super::{ConnectOptions, EngineCounts, EngineSettings, ListenOptions, socket};
+use crate::base::{Address, Instant, SharedSocket};
 use calls::Poller;
 use slab::Slab;
 use socket2::Socket;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,6 +79,8 @@ struct StreamSlot {
     receive_waker: Option<Waker>,
     send_waker: Option<Waker>,
     send: Option<Box<Pending>>,
+    /// Of a Unix socket: the bytes that the kernel has taken.
+    unix_sent: Option<u64>,
 }
 
 /// A send that was not done at once.
@@ -91,11 +92,38 @@ struct Pending {
 }
 
 struct ListenerSlot {
-    socket: Socket,
+    socket: Listening,
+    /// In the epoll set.
+    registered: bool,
+    /// Accepted since it was put into the epoll set.
+    accepted: bool,
     /// An edge has come, and no accept has found the queue empty since.
     ready: bool,
     accepts: Spent,
     waker: Option<Waker>,
+}
+
+/// A listening socket of this engine, or one that it shares.
+enum Listening {
+    Own(Socket),
+    Shared(Arc<SharedSocket>),
+}
+
+impl Listening {
+    fn fd(&self) -> RawFd {
+        match self {
+            Listening::Own(socket) => socket.as_raw_fd(),
+            Listening::Shared(socket) => socket.fd(),
+        }
+    }
+
+    /// Exclusive: a connection wakes one of those who share the socket.
+    fn interest(&self) -> i32 {
+        match self {
+            Listening::Own(_) => libc::EPOLLIN,
+            Listening::Shared(_) => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
+        }
+    }
 }
 
 pub(super) struct Epoll {
@@ -296,7 +324,10 @@ impl Epoll {
         if slot.send_broken || slot.send.is_some() {
             return Some(Err(io::Error::from_raw_os_error(libc::EPIPE)));
         }
-        let result = match calls::send(slot.fd.as_raw_fd(), outgoing, &mut self.vectors) {
+        let before = outgoing.len();
+        let sent = calls::send(slot.fd.as_raw_fd(), outgoing, &mut self.vectors);
+        slot.count_sent(before - outgoing.len());
+        let result = match sent {
             Ok(true) if slot.sends.spend(self.turn, SENDS_A_TURN) => return Some(Ok(())),
             Ok(true) => Some(Ok(())),
             Ok(false) => {
@@ -319,13 +350,21 @@ impl Epoll {
         if send.result.is_some() {
             return;
         }
-        match calls::send(slot.fd.as_raw_fd(), &mut send.outgoing, &mut self.vectors) {
-            Ok(false) => return,
+        let before = send.outgoing.len();
+        let sent = calls::send(slot.fd.as_raw_fd(), &mut send.outgoing, &mut self.vectors);
+        let taken = before - send.outgoing.len();
+        match sent {
+            Ok(false) => {}
             Ok(true) => send.result = Some(Ok(())),
             Err(error) => {
                 send.outgoing.clear();
                 send.result = Some(Err(error));
             }
+        }
+        let done = send.result.is_some();
+        slot.count_sent(taken);
+        if !done {
+            return;
         }
         wake(&mut slot.send_waker);
     }
@@ -356,14 +395,14 @@ impl Epoll {
 
     // ---- connections
 
-    pub(super) fn connect(&mut self, address: SocketAddr) -> io::Result<StreamId> {
-        let socket = socket::connecting(address, true)?;
-        match socket.connect(&address.into()) {
+    pub(super) fn connect(&mut self, address: &Address, options: &ConnectOptions) -> io::Result<StreamId> {
+        let socket = socket::connecting(address, options, true)?;
+        match socket.connect(&address.to_kernel()?) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
         // Only now: a socket that has not begun to connect reports a hangup.
-        self.add_stream(socket.into(), true)
+        self.add_stream(socket.into(), true, address.is_unix())
     }
 
     pub(super) fn poll_connected(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
@@ -382,11 +421,11 @@ impl Epoll {
         }
     }
 
-    fn add_stream(&mut self, fd: OwnedFd, connecting: bool) -> io::Result<StreamId> {
+    fn add_stream(&mut self, fd: OwnedFd, connecting: bool, unix: bool) -> io::Result<StreamId> {
         let entry = self.streams.vacant_entry();
         let index = entry.key() as u32;
         self.poller.add(fd.as_raw_fd(), STREAM_INTEREST, data(KIND_STREAM, index))?;
-        entry.insert(StreamSlot::new(fd, connecting));
+        entry.insert(StreamSlot::new(fd, connecting, unix));
         Ok(StreamId(index))
     }
 
@@ -403,10 +442,10 @@ impl Epoll {
     }
 
     pub(super) fn acknowledged(&self, id: StreamId) -> u64 {
-        socket::acknowledged(self.fd(id))
+        socket::acknowledged(self.fd(id), self.streams[id.0 as usize].unix_sent)
     }
 
-    pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
+    pub(super) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         socket::local_address(self.fd(id))
     }
 
@@ -416,23 +455,54 @@ impl Epoll {
 
     // ---- accepting
 
-    pub(super) fn listen(
-        &mut self,
-        address: SocketAddr,
-        options: &ListenOptions,
-    ) -> io::Result<(ListenerId, SocketAddr)> {
+    pub(super) fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<(ListenerId, Address)> {
         let (socket, local) = socket::listening(address, options, true)?;
-        let entry = self.listeners.vacant_entry();
-        let index = entry.key() as u32;
-        self.poller.add(socket.as_raw_fd(), libc::EPOLLIN, data(KIND_LISTENER, index))?;
-        entry.insert(ListenerSlot { socket, ready: false, accepts: Spent::default(), waker: None });
-        Ok((ListenerId(index), local))
+        Ok((self.add_listener(Listening::Own(socket))?, local))
     }
 
-    pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, SocketAddr)>> {
+    pub(super) fn listen_shared(&mut self, socket: &Arc<SharedSocket>) -> io::Result<ListenerId> {
+        // Another thread may take the connection that this one was told of.
+        socket.set_nonblocking(true)?;
+        self.add_listener(Listening::Shared(socket.clone()))
+    }
+
+    fn add_listener(&mut self, socket: Listening) -> io::Result<ListenerId> {
+        let accepts = Spent::default();
+        let slot = ListenerSlot { socket, registered: false, accepted: false, ready: false, accepts, waker: None };
+        let id = ListenerId(self.listeners.insert(slot) as u32);
+        self.register(id).inspect_err(|_| _ = self.listeners.remove(id.0 as usize))?;
+        Ok(id)
+    }
+
+    fn register(&mut self, id: ListenerId) -> io::Result<()> {
+        let slot = &mut self.listeners[id.0 as usize];
+        self.poller.add(slot.socket.fd(), slot.socket.interest(), data(KIND_LISTENER, id.0))?;
+        (slot.registered, slot.accepted) = (true, false);
+        Ok(())
+    }
+
+    /// Puts a shared listener behind the others that wait for the same socket. Without this the same thread would be
+    /// woken first for every connection.
+    fn stand_behind(&mut self, id: ListenerId) -> io::Result<()> {
+        let slot = &mut self.listeners[id.0 as usize];
+        if slot.registered {
+            if !slot.accepted || matches!(slot.socket, Listening::Own(_)) {
+                return Ok(());
+            }
+            self.poller.remove(slot.socket.fd());
+            slot.registered = false;
+        }
+        self.register(id)
+    }
+
+    pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, Address)>> {
         loop {
             let slot = &mut self.listeners[id.0 as usize];
             if !slot.ready {
+                if let Err(error) = self.stand_behind(id) {
+                    return Poll::Ready(Err(error));
+                }
+                let slot = &mut self.listeners[id.0 as usize];
                 set_waker(&mut slot.waker, waker);
                 return Poll::Pending;
             }
@@ -440,8 +510,12 @@ impl Epoll {
                 self.postponed.push(waker.clone());
                 return Poll::Pending;
             }
-            match calls::accept(slot.socket.as_raw_fd()) {
-                Ok((fd, client)) => return Poll::Ready(self.add_stream(fd, false).map(|id| (id, client))),
+            match calls::accept(slot.socket.fd()) {
+                Ok((fd, client)) => {
+                    slot.accepted = true;
+                    let stream = self.add_stream(fd, false, client.is_unix());
+                    return Poll::Ready(stream.map(|id| (id, client)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.ready = false,
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -450,12 +524,16 @@ impl Epoll {
     }
 
     pub(super) fn close_listener(&mut self, id: ListenerId) {
-        self.listeners.remove(id.0 as usize);
+        let slot = self.listeners.remove(id.0 as usize);
+        if let Listening::Shared(socket) = &slot.socket {
+            // Others keep the socket open: without this it would go on waking an engine that accepts no more.
+            self.poller.remove(socket.fd());
+        }
     }
 }
 
 impl StreamSlot {
-    fn new(fd: OwnedFd, connecting: bool) -> StreamSlot {
+    fn new(fd: OwnedFd, connecting: bool, unix: bool) -> StreamSlot {
         StreamSlot {
             fd,
             // Adding it to the epoll set reports what is there already.
@@ -471,6 +549,13 @@ impl StreamSlot {
             receive_waker: None,
             send_waker: None,
             send: None,
+            unix_sent: unix.then_some(0),
+        }
+    }
+
+    fn count_sent(&mut self, bytes: usize) {
+        if let Some(sent) = &mut self.unix_sent {
+            *sent += bytes as u64;
         }
     }
 

@@ -11,13 +11,12 @@ mod splicing;
 
 use super::buffer::{Arena, Chunk, Outgoing};
 use super::driver::{ListenerId, RemoteWaker, StreamId};
-use super::{EngineCounts, ListenOptions};
-use crate::base::Instant;
+use super::{ConnectOptions, EngineCounts, ListenOptions};
+use crate::base::{Address, Instant, SharedSocket};
 use network::{End, Network, Pending};
 pub use settings::{SimFaults, SimSettings};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -228,8 +227,9 @@ impl Sim {
 
     // ---- connections
 
-    pub(super) fn connect(&mut self, address: SocketAddr) -> io::Result<StreamId> {
-        Ok(StreamId(self.network.connect(address)))
+    /// The simulated network has every address and takes no options beside the source.
+    pub(super) fn connect(&mut self, address: &Address, options: &ConnectOptions) -> io::Result<StreamId> {
+        Ok(StreamId(self.network.connect(address, options.source)))
     }
 
     pub(super) fn poll_connected(&mut self, id: StreamId, waker: &Waker) -> Poll<io::Result<()>> {
@@ -249,15 +249,15 @@ impl Sim {
     }
 
     pub(super) fn linger_off(&mut self, id: StreamId) {
-        self.network.sides[id.0 as usize].linger_off = true;
+        self.network.reset_at_close(id.0);
     }
 
     pub(super) fn acknowledged(&self, id: StreamId) -> u64 {
         self.network.sides[id.0 as usize].acknowledged
     }
 
-    pub(super) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
-        Ok(self.network.sides[id.0 as usize].local)
+    pub(super) fn local_address(&self, id: StreamId) -> io::Result<Address> {
+        Ok(self.network.sides[id.0 as usize].local.clone())
     }
 
     pub(super) fn close(&mut self, id: StreamId) {
@@ -266,17 +266,18 @@ impl Sim {
 
     // ---- accepting
 
-    pub(super) fn listen(
-        &mut self,
-        address: SocketAddr,
-        options: &ListenOptions,
-    ) -> io::Result<(ListenerId, SocketAddr)> {
+    pub(super) fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<(ListenerId, Address)> {
         let backlog = usize::try_from(options.backlog).unwrap_or(1);
         let (index, local) = self.network.listen(address, backlog, options.reuse_port)?;
         Ok((ListenerId(index), local))
     }
 
-    pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, SocketAddr)>> {
+    /// The kernel's sockets are outside of this network; what is bound to their address is of this engine alone.
+    pub(super) fn listen_shared(&mut self, socket: &Arc<SharedSocket>) -> io::Result<ListenerId> {
+        self.listen(socket.address(), &ListenOptions::default()).map(|(id, _)| id)
+    }
+
+    pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, Address)>> {
         let now = self.network.now;
         let acceptor = &mut self.network.acceptors[id.0 as usize];
         if acceptor.queue.is_empty() || acceptor.deaf_until > now {

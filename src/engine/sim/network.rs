@@ -4,7 +4,7 @@
 
 use super::datagrams::Socket;
 use super::settings::{Dice, SimSettings};
-use crate::base::Instant;
+use crate::base::{Address, Instant};
 use crate::engine::buffer::Outgoing;
 use slab::Slab;
 use std::cmp::Reverse;
@@ -41,7 +41,7 @@ pub(super) enum End {
 }
 
 pub(super) struct Side {
-    pub(super) local: SocketAddr,
+    pub(super) local: Address,
     serial: u64,
     other: Option<Name>,
     /// Bytes that may be received.
@@ -77,7 +77,7 @@ pub(super) struct Pending {
 }
 
 pub(super) struct Acceptor {
-    address: SocketAddr,
+    address: Address,
     reuse_port: bool,
     backlog: usize,
     pub(super) queue: VecDeque<Name>,
@@ -90,7 +90,7 @@ pub(super) enum Event {
     /// A connection reaches the address that it is meant for.
     Connect {
         client: Name,
-        address: SocketAddr,
+        address: Address,
     },
     Connected {
         client: Name,
@@ -226,7 +226,7 @@ impl Network {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Connect { client, address } => self.arrive_at(client, address),
+            Event::Connect { client, address } => self.arrive_at(client, &address),
             Event::Connected { client, error } => self.connected(client, error),
             Event::Bytes { to, from, bytes } => self.bytes(to, from, &bytes),
             Event::End { to } => self.end(to, End::Finished),
@@ -248,12 +248,14 @@ impl Network {
         }
     }
 
-    fn arrive_at(&mut self, client: Name, address: SocketAddr) {
-        let Some(local) = self.side(client).map(|side| side.local) else { return };
+    fn arrive_at(&mut self, client: Name, address: &Address) {
+        if self.side(client).is_none() {
+            return;
+        }
         let listening: Vec<u32> = self
             .acceptors
             .iter()
-            .filter(|(_, acceptor)| listens(acceptor.address, address))
+            .filter(|(_, acceptor)| reaches(&acceptor.address, address))
             .map(|(index, _)| index as u32)
             .collect();
         if listening.is_empty() {
@@ -263,11 +265,10 @@ impl Network {
         let acceptor = &self.acceptors[index as usize];
         if acceptor.queue.len() >= acceptor.backlog {
             let again = self.now + CONNECT_AGAIN;
-            return self.schedule(again, Event::Connect { client, address });
+            return self.schedule(again, Event::Connect { client, address: address.clone() });
         }
-        let server = self.add_side(address);
+        let server = self.add_side(address.clone());
         self.join(client, server);
-        debug_assert_ne!(local, address);
         self.sides[server.index as usize].queued = true;
         self.queued += 1;
         let burst = self.dice.happens(self.settings.faults.accept_burst);
@@ -362,7 +363,7 @@ impl Network {
         Name { index, serial: self.sides[index as usize].serial }
     }
 
-    fn add_side(&mut self, local: SocketAddr) -> Name {
+    fn add_side(&mut self, local: Address) -> Name {
         self.serial += 1;
         let serial = self.serial;
         let index = self.sides.insert(Side {
@@ -391,8 +392,14 @@ impl Network {
         Name { index: index as u32, serial }
     }
 
-    pub(super) fn connect(&mut self, address: SocketAddr) -> u32 {
-        let local = SocketAddr::new(loopback(address), self.next_port());
+    pub(super) fn connect(&mut self, address: &Address, source: Option<IpAddr>) -> u32 {
+        let local = match address {
+            Address::Ip(ip) => {
+                let source = source.unwrap_or_else(|| loopback(*ip));
+                Address::Ip(SocketAddr::new(source, self.next_port()))
+            }
+            Address::Unix(_) | Address::UnixUnnamed => Address::UnixUnnamed,
+        };
         let client = self.add_side(local);
         self.sides[client.index as usize].connecting = true;
         let event = if self.dice.happens(self.settings.faults.connect_timeout) {
@@ -402,7 +409,7 @@ impl Network {
         } else if self.dice.happens(self.settings.faults.connect_refused) {
             Event::Connected { client, error: Some(libc::ECONNREFUSED) }
         } else {
-            Event::Connect { client, address }
+            Event::Connect { client, address: address.clone() }
         };
         self.send_to(client, 0, event);
         client.index
@@ -492,6 +499,12 @@ impl Network {
         }
     }
 
+    /// A Unix socket has no reset of its own: there the close stays an end.
+    pub(super) fn reset_at_close(&mut self, index: u32) {
+        let side = &mut self.sides[index as usize];
+        side.linger_off = !side.local.is_unix();
+    }
+
     pub(super) fn close(&mut self, index: u32) {
         let side = self.sides.remove(index as usize);
         self.queued -= usize::from(side.queued);
@@ -505,21 +518,19 @@ impl Network {
 
     // ---- listeners
 
-    pub(super) fn listen(
-        &mut self,
-        address: SocketAddr,
-        backlog: usize,
-        reuse_port: bool,
-    ) -> io::Result<(u32, SocketAddr)> {
-        let mut address = address;
-        if address.port() == 0 {
-            address.set_port(self.next_port());
+    pub(super) fn listen(&mut self, address: &Address, backlog: usize, reuse_port: bool) -> io::Result<(u32, Address)> {
+        let mut address = address.clone();
+        if let Address::Ip(ip) = &mut address
+            && ip.port() == 0
+        {
+            ip.set_port(self.next_port());
         }
+        let reuse_port = reuse_port && !address.is_unix();
         if self.acceptors.iter().any(|(_, other)| other.address == address && !(other.reuse_port && reuse_port)) {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
         let index = self.acceptors.insert(Acceptor {
-            address,
+            address: address.clone(),
             reuse_port,
             backlog: backlog.max(1),
             queue: VecDeque::new(),
@@ -530,7 +541,7 @@ impl Network {
     }
 
     /// The next connection of a listener's queue, and its client's address.
-    pub(super) fn accept(&mut self, index: u32) -> Option<(u32, SocketAddr)> {
+    pub(super) fn accept(&mut self, index: u32) -> Option<(u32, Address)> {
         let name = self.acceptors[index as usize].queue.pop_front()?;
         let other = self.side(name).and_then(|side| {
             side.queued = false;
@@ -538,8 +549,11 @@ impl Network {
         });
         self.queued -= 1;
         // A client that is gone again has no address any more that could be told.
-        let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-        let client = other.and_then(|other| self.side(other)).map_or(unknown, |side| side.local);
+        let unknown = match self.acceptors[index as usize].address.is_unix() {
+            true => Address::UnixUnnamed,
+            false => Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)),
+        };
+        let client = other.and_then(|other| self.side(other)).map_or(unknown, |side| side.local.clone());
         Some((name.index, client))
     }
 
@@ -555,6 +569,11 @@ impl Network {
         self.port = if self.port == u16::MAX { PORT_FIRST } else { self.port + 1 };
         self.port
     }
+}
+
+fn reaches(listening: &Address, wanted: &Address) -> bool {
+    let ip = || listening.as_ip().zip(wanted.as_ip()).is_some_and(|(listening, wanted)| listens(listening, wanted));
+    listening == wanted || ip()
 }
 
 pub(super) fn listens(listening: SocketAddr, wanted: SocketAddr) -> bool {

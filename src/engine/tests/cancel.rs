@@ -52,8 +52,9 @@ async fn a_dropped_send_breaks_the_sending_side_only(engine: Engine) {
 
 async fn a_dropped_connect_leaves_nothing(engine: Engine) {
     let listener = listen(&engine);
+    let address = listener.local_address();
     for polled in 0..4 {
-        let mut connecting = pin!(engine.connect(listener.local_address()));
+        let mut connecting = pin!(engine.connect(&address, &PLAIN));
         for _ in 0..polled {
             if !is_pending(connecting.as_mut()).await {
                 break;
@@ -67,7 +68,7 @@ async fn a_dropped_accept_loses_no_connection(engine: Engine) {
     let listener = listen(&engine);
     for _ in 0..5 {
         assert!(is_pending(pin!(listener.accept())).await);
-        let client = engine.connect(listener.local_address()).await.unwrap();
+        let client = engine.connect(&listener.local_address(), &PLAIN).await.unwrap();
         turns(&engine, 2).await;
         let (server, _) = listener.accept().await.unwrap();
         send(&client, b"hello").await.unwrap();
@@ -97,7 +98,7 @@ async fn an_engine_ends_with_everything_in_flight(engine: Engine) {
     let listener = listen(&engine);
     let address = listener.local_address();
     for _ in 0..10 {
-        let (client, server) = join(engine.connect(address), listener.accept()).await;
+        let (client, server) = join(engine.connect(&address, &PLAIN), listener.accept()).await;
         let (client, (server, _)) = (client.unwrap(), server.unwrap());
         engine.spawn(async move {
             let bytes = vec![7; 9 << 20];
@@ -107,7 +108,7 @@ async fn an_engine_ends_with_everything_in_flight(engine: Engine) {
     }
     let connecting = engine.clone();
     engine.spawn(async move {
-        let _ = connecting.connect(address).await;
+        let _ = connecting.connect(&address, &PLAIN).await;
     });
     engine.spawn(async move { while listener.accept().await.is_ok() {} });
     turns(&engine, 1).await;
@@ -126,12 +127,12 @@ async fn random_ends(engine: Engine) {
         }
     });
     for _ in 0..CONNECTIONS {
-        let connecting = engine.clone();
+        let (connecting, address) = (engine.clone(), address.clone());
         engine.spawn(async move {
             let wait = Duration::from_millis(connecting.random() % 20);
             connecting.sleep(wait).await;
             let until = connecting.now() + Duration::from_millis(connecting.random() % 4);
-            if let Ok(Ok(stream)) = connecting.timeout(until, connecting.connect(address)).await {
+            if let Ok(Ok(stream)) = connecting.timeout(until, connecting.connect(&address, &PLAIN)).await {
                 random_side(connecting.clone(), stream).await;
             }
         });

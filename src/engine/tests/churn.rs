@@ -56,10 +56,11 @@ async fn exchange(engine: &Engine, total: usize) {
     });
     for _ in 0..AT_ONCE {
         let (client, started, done) = (engine.clone(), started.clone(), done.clone());
+        let address = address.clone();
         engine.spawn(async move {
             while started.get() < total {
                 started.set(started.get() + 1);
-                let stream = client.connect(address).await.unwrap();
+                let stream = client.connect(&address, &PLAIN).await.unwrap();
                 send(&stream, b"question").await.unwrap();
                 assert_eq!(receive_to_end(&stream).await, b"question");
                 done.set(done.get() + 1);
@@ -87,8 +88,9 @@ async fn engines_leave_nothing(engine: Engine) {
                 let listener = listen(&within);
                 let address = listener.local_address();
                 for client in (0..20).map(|_| within.clone()) {
+                    let address = address.clone();
                     within.clone().spawn(async move {
-                        let stream = client.connect(address).await.unwrap();
+                        let stream = client.connect(&address, &PLAIN).await.unwrap();
                         let _ = join(send(&stream, &vec![7; 4 << 20]), stream.receive()).await;
                     });
                 }

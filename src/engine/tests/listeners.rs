@@ -17,7 +17,7 @@ async fn a_burst_is_accepted_whole(engine: Engine) {
     let listener = listen(&engine);
     let mut clients = Vec::new();
     for _ in 0..BURST {
-        clients.push(engine.connect(listener.local_address()).await.unwrap());
+        clients.push(engine.connect(&listener.local_address(), &PLAIN).await.unwrap());
     }
     for _ in 0..BURST {
         let (server, address) = listener.accept().await.unwrap();
@@ -36,8 +36,9 @@ async fn a_listener_closes_while_connections_come_in(engine: Engine) {
         let failed = Rc::new(Cell::new(0));
         for _ in 0..20 {
             let (client, connected, failed) = (engine.clone(), connected.clone(), failed.clone());
+            let address = address.clone();
             engine.spawn(async move {
-                while let Ok(stream) = client.connect(address).await {
+                while let Ok(stream) = client.connect(&address, &PLAIN).await {
                     connected.set(connected.get() + 1);
                     // Closed by the other side, in order or with a reset.
                     let _ = stream.receive().await;
@@ -61,11 +62,11 @@ async fn a_listener_closes_while_connections_come_in(engine: Engine) {
 async fn unaccepted_connections_are_closed_with_their_listener(engine: Engine) {
     let listener = listen(&engine);
     let mut clients = Vec::new();
-    let (first, _) = join(engine.connect(listener.local_address()), listener.accept()).await;
+    let (first, _) = join(engine.connect(&listener.local_address(), &PLAIN), listener.accept()).await;
     drop(first);
     let _ = is_pending(pin!(listener.accept())).await;
     for _ in 0..10 {
-        clients.push(engine.connect(listener.local_address()).await.unwrap());
+        clients.push(engine.connect(&listener.local_address(), &PLAIN).await.unwrap());
     }
     turns(&engine, 2).await;
     drop(listener);
@@ -77,9 +78,9 @@ async fn unaccepted_connections_are_closed_with_their_listener(engine: Engine) {
 async fn two_listeners_of_one_address(engine: Engine) {
     let first = listen(&engine);
     let address = first.local_address();
-    let second = engine.listen(address, &ListenOptions::default()).unwrap();
+    let second = engine.listen(&address, &ListenOptions::default()).unwrap();
     let alone = ListenOptions { reuse_port: false, ..ListenOptions::default() };
-    assert_eq!(engine.listen(address, &alone).err().unwrap().kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(engine.listen(&address, &alone).err().unwrap().kind(), std::io::ErrorKind::AddrInUse);
     let count = Rc::new(Cell::new(0));
     for listener in [first, second] {
         let count = count.clone();
@@ -90,7 +91,7 @@ async fn two_listeners_of_one_address(engine: Engine) {
         });
     }
     for _ in 0..50 {
-        engine.connect(address).await.unwrap();
+        engine.connect(&address, &PLAIN).await.unwrap();
     }
     while count.get() < 50 {
         turns(&engine, 1).await;
@@ -101,7 +102,7 @@ async fn without_descriptors_accepting_fails_and_recovers(engine: Engine) {
     let listener = listen(&engine);
     let mut clients = Vec::new();
     for _ in 0..3 {
-        clients.push(engine.connect(listener.local_address()).await.unwrap());
+        clients.push(engine.connect(&listener.local_address(), &PLAIN).await.unwrap());
     }
     let free = std::fs::File::open("/dev/null").unwrap();
     let highest = std::os::fd::AsRawFd::as_raw_fd(&free) as u64;

@@ -20,8 +20,15 @@ mod simulation;
 mod splicing;
 mod streams;
 mod tasks;
+mod unix;
 
 const BUFFERS: u16 = 8;
+const PLAIN: ConnectOptions = ConnectOptions {
+    source: None,
+    transparent: false,
+    fast_open: false,
+    tcp: TcpOptions { keepalive: None, user_timeout: None },
+};
 const BUFFER_SIZE: usize = 64 * 1024;
 const DATAGRAM_SIZE: usize = 64 * 1024;
 
@@ -127,14 +134,18 @@ async fn turns(engine: &Engine, count: usize) {
     }
 }
 
+fn ip(text: &str) -> Address {
+    Address::Ip(text.parse().unwrap())
+}
+
 fn listen(engine: &Engine) -> Listener {
-    engine.listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap()
+    engine.listen(&ip("127.0.0.1:0"), &ListenOptions::default()).unwrap()
 }
 
 /// A connection: the side that connected and the side that accepted.
 async fn pair(engine: &Engine) -> (Stream, Stream) {
     let listener = listen(engine);
-    let (connected, accepted) = join(engine.connect(listener.local_address()), listener.accept()).await;
+    let (connected, accepted) = join(engine.connect(&listener.local_address(), &PLAIN), listener.accept()).await;
     (connected.unwrap(), accepted.unwrap().0)
 }
 

@@ -109,7 +109,7 @@ async fn many_parked_streams(engine: Engine) {
     let listener = listen(&engine);
     let mut clients = Vec::new();
     for at in 0..STREAMS {
-        let (client, server) = join(engine.connect(listener.local_address()), listener.accept()).await;
+        let (client, server) = join(engine.connect(&listener.local_address(), &PLAIN), listener.accept()).await;
         clients.push(client.unwrap());
         parking.park(server.unwrap().0, Instant::NEVER, at);
     }

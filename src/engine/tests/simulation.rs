@@ -26,8 +26,9 @@ fn echoes(seed: u64, faults: SimFaults) -> (u64, u64) {
         let (echoed, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         for _ in 0..CLIENTS {
             let (client, echoed, done) = (inner.clone(), echoed.clone(), done.clone());
+            let address = address.clone();
             inner.spawn(async move {
-                if let Ok(bytes) = ask(&client, address).await {
+                if let Ok(bytes) = ask(&client, &address).await {
                     echoed.set(echoed.get() + bytes);
                 }
                 done.set(done.get() + 1);
@@ -58,8 +59,8 @@ async fn echo_one(stream: &Stream) -> io::Result<()> {
 }
 
 /// What comes back is a part of what was sent, from its start and in order, whatever goes wrong.
-async fn ask(engine: &Engine, address: SocketAddr) -> io::Result<u64> {
-    let stream = engine.connect(address).await?;
+async fn ask(engine: &Engine, address: &Address) -> io::Result<u64> {
+    let stream = engine.connect(address, &PLAIN).await?;
     let bytes = pattern(1 + (engine.random() % 300_000) as usize);
     let receiving = async {
         let mut at = 0;
@@ -119,7 +120,7 @@ fn a_connect_that_nobody_answers_ends() {
     let inner = engine.clone();
     engine.run(async move {
         let listener = listen(&inner);
-        let error = inner.connect(listener.local_address()).await.err().unwrap();
+        let error = inner.connect(&listener.local_address(), &PLAIN).await.err().unwrap();
         assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
     });
 }

@@ -151,7 +151,7 @@ async fn sending_to_a_closed_side_fails(engine: Engine) {
 async fn a_refused_connect_fails(engine: Engine) {
     let address = listen(&engine).local_address();
     turns(&engine, 2).await;
-    let error = engine.connect(address).await.map(|_| ()).unwrap_err();
+    let error = engine.connect(&address, &PLAIN).await.map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
 
@@ -197,10 +197,10 @@ async fn bulk_and_small_receives_alternate(engine: Engine) {
 }
 
 async fn ipv6(engine: Engine) {
-    let Ok(listener) = engine.listen("[::1]:0".parse().unwrap(), &ListenOptions::default()) else {
+    let Ok(listener) = engine.listen(&ip("[::1]:0"), &ListenOptions::default()) else {
         return println!("skipped: no IPv6 here");
     };
-    let (client, server) = join(engine.connect(listener.local_address()), listener.accept()).await;
+    let (client, server) = join(engine.connect(&listener.local_address(), &PLAIN), listener.accept()).await;
     let (client, (server, address)) = (client.unwrap(), server.unwrap());
     assert_eq!(client.local_address().unwrap(), address);
     assert_eq!(server.local_address().unwrap(), listener.local_address());

@@ -1,26 +1,30 @@
 //! Connections and listeners: opened, accepted, closed. A slot is free again when its last operation has completed.
 
-use super::{Connect, Kind, ListenerSlot, Receive, StreamSlot, Uring, set_waker, user_data};
+use super::{Connect, Kind, ListenerSlot, Listening, Receive, StreamSlot, Uring, set_waker, user_data};
+use crate::base::{Address, SharedSocket};
 use crate::engine::driver::{ListenerId, StreamId};
-use crate::engine::{ListenOptions, socket};
+use crate::engine::{ConnectOptions, ListenOptions, socket};
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
-use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 /// Accepted connections that may wait before accepting pauses.
 const ACCEPTED_MAX: usize = 1024;
 
 impl Uring {
-    pub(in crate::engine) fn connect(&mut self, address: SocketAddr) -> io::Result<StreamId> {
-        let fd = socket::connecting(address, false)?.into_raw_fd();
-        let index = self.add_stream(fd);
+    pub(in crate::engine) fn connect(&mut self, address: &Address, options: &ConnectOptions) -> io::Result<StreamId> {
+        if address.is_unix() {
+            return self.connect_unix(address, options);
+        }
+        let kernel_address = address.to_kernel()?;
+        let fd = socket::connecting(address, options, false)?.into_raw_fd();
+        let index = self.add_stream(fd, false);
         let slot = &mut self.streams[index as usize];
-        let connect = slot.connect.insert(Box::new(Connect { address: address.into(), result: None }));
+        let connect = slot.connect.insert(Box::new(Connect { address: kernel_address, result: None }));
         let entry = opcode::Connect::new(Fd(fd), connect.address.as_ptr().cast(), connect.address.len())
             .build()
             .user_data(user_data(Kind::Connect, index));
@@ -28,6 +32,15 @@ impl Uring {
         // SAFETY: the address is boxed in the slot until the completion.
         unsafe { self.ring.push(entry) };
         Ok(StreamId(index))
+    }
+
+    /// A Unix socket connects at once or not at all. Through the ring a full queue would be waited for by a thread of
+    /// the kernel's.
+    fn connect_unix(&mut self, address: &Address, options: &ConnectOptions) -> io::Result<StreamId> {
+        let socket = socket::connecting(address, options, true)?;
+        socket.connect(&address.to_kernel()?)?;
+        socket.set_nonblocking(false)?;
+        Ok(StreamId(self.add_stream(socket.into_raw_fd(), true)))
     }
 
     pub(super) fn connected(&mut self, index: u32, result: i32) {
@@ -57,8 +70,8 @@ impl Uring {
         Poll::Ready(if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) })
     }
 
-    pub(super) fn add_stream(&mut self, fd: RawFd) -> u32 {
-        self.streams.insert(StreamSlot::new(fd)) as u32
+    pub(super) fn add_stream(&mut self, fd: RawFd, unix: bool) -> u32 {
+        self.streams.insert(StreamSlot::new(fd, unix)) as u32
     }
 
     pub(in crate::engine) fn shutdown(&mut self, id: StreamId) {
@@ -70,10 +83,11 @@ impl Uring {
     }
 
     pub(in crate::engine) fn acknowledged(&self, id: StreamId) -> u64 {
-        socket::acknowledged(self.streams[id.0 as usize].fd)
+        let slot = &self.streams[id.0 as usize];
+        socket::acknowledged(slot.fd, slot.unix_sent)
     }
 
-    pub(in crate::engine) fn local_address(&self, id: StreamId) -> io::Result<SocketAddr> {
+    pub(in crate::engine) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         socket::local_address(self.streams[id.0 as usize].fd)
     }
 
@@ -130,25 +144,36 @@ impl Uring {
 
     pub(in crate::engine) fn listen(
         &mut self,
-        address: SocketAddr,
+        address: &Address,
         options: &ListenOptions,
-    ) -> io::Result<(ListenerId, SocketAddr)> {
+    ) -> io::Result<(ListenerId, Address)> {
         let (socket, local) = socket::listening(address, options, false)?;
-        let slot =
-            ListenerSlot { socket: Some(socket), armed: false, closed: false, accepted: VecDeque::new(), waker: None };
+        let slot = ListenerSlot::new(Listening::Own(socket), &local);
         Ok((ListenerId(self.listeners.insert(slot) as u32), local))
+    }
+
+    pub(in crate::engine) fn listen_shared(&mut self, socket: &Arc<SharedSocket>) -> io::Result<ListenerId> {
+        // The ring waits where there is nothing to accept.
+        socket.set_nonblocking(false)?;
+        let slot = ListenerSlot::new(Listening::Shared(socket.clone()), socket.address());
+        Ok(ListenerId(self.listeners.insert(slot) as u32))
     }
 
     pub(in crate::engine) fn poll_accept(
         &mut self,
         id: ListenerId,
         waker: &Waker,
-    ) -> Poll<io::Result<(StreamId, SocketAddr)>> {
+    ) -> Poll<io::Result<(StreamId, Address)>> {
         loop {
             let slot = &mut self.listeners[id.0 as usize];
+            let unix = slot.unix;
             match slot.accepted.pop_front() {
+                // What a client may have bound its socket to is its own affair and says nothing of who it is.
+                Some(Ok(fd)) if unix => {
+                    return Poll::Ready(Ok((StreamId(self.add_stream(fd, true)), Address::UnixUnnamed)));
+                }
                 Some(Ok(fd)) => match socket::remote_address(fd) {
-                    Ok(client) => return Poll::Ready(Ok((StreamId(self.add_stream(fd)), client))),
+                    Ok(client) => return Poll::Ready(Ok((StreamId(self.add_stream(fd, false)), client))),
                     // The client is gone already.
                     Err(_) => self.close_fd(fd),
                 },
@@ -168,12 +193,18 @@ impl Uring {
         let slot = &mut self.listeners[index as usize];
         let Some(socket) = &slot.socket else { return };
         slot.armed = true;
-        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(user_data(Kind::Accept, index));
+        let entry = match socket {
+            Listening::Own(socket) => {
+                opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build()
+            }
+            // One at a time: the kernel wakes who has waited longest, and a multishot accept never leaves its place.
+            Listening::Shared(socket) => {
+                let nowhere = std::ptr::null_mut();
+                opcode::Accept::new(Fd(socket.fd()), nowhere, nowhere.cast()).flags(libc::SOCK_CLOEXEC).build()
+            }
+        };
         // SAFETY: the entry points to no memory.
-        unsafe { self.ring.push(entry) };
+        unsafe { self.ring.push(entry.user_data(user_data(Kind::Accept, index))) };
     }
 
     pub(super) fn accepted(&mut self, index: u32, result: i32, flags: u32) {
@@ -220,8 +251,10 @@ impl Uring {
         for fd in accepted.into_iter().flatten() {
             self.close_fd(fd);
         }
-        if let Some(socket) = socket {
-            self.close_fd(socket.into_raw_fd());
+        match socket {
+            Some(Listening::Own(socket)) => self.close_fd(socket.into_raw_fd()),
+            // Others may still accept from it. An accept in flight holds the socket, whatever becomes of the descriptor.
+            Some(Listening::Shared(_)) | None => {}
         }
     }
 }

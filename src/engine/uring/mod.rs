@@ -15,7 +15,7 @@ use super::buffer::Arena;
 use super::datagram::DatagramSlot;
 use super::driver::{RemoteWaker, monotonic};
 use super::{EngineCounts, EngineSettings};
-use crate::base::Instant;
+use crate::base::{Address, Instant, SharedSocket};
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
 use queue::ChunkQueue;
@@ -96,6 +96,8 @@ struct StreamSlot {
     send_waker: Option<Waker>,
     send: Option<Box<Send>>,
     connect: Option<Box<Connect>>,
+    /// Of a Unix socket: the bytes that the kernel has taken.
+    unix_sent: Option<u64>,
 }
 
 struct Connect {
@@ -104,11 +106,26 @@ struct Connect {
 }
 
 struct ListenerSlot {
-    socket: Option<Socket>,
+    /// `None`: closed.
+    socket: Option<Listening>,
+    unix: bool,
     armed: bool,
     closed: bool,
     accepted: VecDeque<io::Result<RawFd>>,
     waker: Option<Waker>,
+}
+
+/// A listening socket of this engine, or one that it shares.
+enum Listening {
+    Own(Socket),
+    Shared(Arc<SharedSocket>),
+}
+
+impl ListenerSlot {
+    fn new(socket: Listening, local: &Address) -> ListenerSlot {
+        let accepted = VecDeque::new();
+        ListenerSlot { socket: Some(socket), unix: local.is_unix(), armed: false, closed: false, accepted, waker: None }
+    }
 }
 
 pub(super) struct Uring {
@@ -230,7 +247,7 @@ impl Uring {
 }
 
 impl StreamSlot {
-    fn new(fd: RawFd) -> StreamSlot {
+    fn new(fd: RawFd, unix: bool) -> StreamSlot {
         StreamSlot {
             fd,
             receive: Receive::Off,
@@ -250,6 +267,7 @@ impl StreamSlot {
             send_waker: None,
             send: None,
             connect: None,
+            unix_sent: unix.then_some(0),
         }
     }
 

@@ -38,7 +38,12 @@ impl Uring {
         let slot = &mut self.streams[index as usize];
         let Some(send) = slot.send.as_deref_mut() else { return };
         let flags = libc::MSG_NOSIGNAL
-            | if send.stalled { libc::MSG_WAITALL } else { libc::MSG_DONTWAIT }
+            | match (send.stalled, slot.unix_sent) {
+                (false, _) => libc::MSG_DONTWAIT,
+                (true, None) => libc::MSG_WAITALL,
+                // Piece by piece: how much was taken is known from the completions alone.
+                (true, Some(_)) => 0,
+            }
             | if send.outgoing.is_last() { libc::MSG_MORE } else { 0 };
         send.fill_vectors();
         let fd = Fd(slot.fd);
@@ -63,6 +68,9 @@ impl Uring {
         let Some(send) = slot.send.as_deref_mut() else { return };
         if result >= 0 {
             send.outgoing.sent(result as usize);
+            if let Some(sent) = &mut slot.unix_sent {
+                *sent += result as u64;
+            }
         }
         if (result >= 0 || result == -libc::EAGAIN || result == -libc::EINTR)
             && !send.outgoing.is_empty()

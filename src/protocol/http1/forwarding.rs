@@ -9,8 +9,9 @@ use std::net::IpAddr;
 /// What the gateway tells the endpoint about the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
-    /// The address that the client connected from.
-    pub client: IpAddr,
+    /// The address that the client connected from. `None`: it has none, because it came over a Unix socket; it is then
+    /// told to the endpoint as `unknown` (RFC 7239 section 6.2), in X-Forwarded-For too.
+    pub client: Option<IpAddr>,
     /// `http` or `https`, as the client spoke it.
     pub scheme: &'a str,
     /// Whether the client's own X-Forwarded-*, Forwarded and X-Request-Id are believed and extended. If not, they are
@@ -45,7 +46,10 @@ pub fn request_id<'a>(head: &'a RequestHead, forwarding: &Forwarding<'a>) -> Opt
 /// X-Forwarded-*, Forwarded (RFC 7239) and X-Request-Id.
 pub(super) fn write_forwarding(out: &mut Output<'_>, head: &RequestHead, forwarding: &Forwarding<'_>) {
     let mut address = [0; 48];
-    let address = address_text(&mut address, forwarding.client);
+    let address = match forwarding.client {
+        Some(client) => address_text(&mut address, client),
+        None => b"unknown",
+    };
     let host = head.host();
     let kept = if forwarding.trusted { head.headers.present } else { 0 };
     out.put(b"X-Forwarded-For: ");
@@ -66,9 +70,9 @@ pub(super) fn write_forwarding(out: &mut Output<'_>, head: &RequestHead, forward
         push_list(out, &head.headers, Known::Forwarded);
     }
     // RFC 7239 section 6: an IPv6 address stands in brackets and therefore in quotes.
-    let (open, close): (&[u8], &[u8]) = match forwarding.client.to_canonical() {
-        IpAddr::V4(_) => (b"for=", b""),
-        IpAddr::V6(_) => (b"for=\"[", b"]\""),
+    let (open, close): (&[u8], &[u8]) = match forwarding.client.map(|client| client.to_canonical()) {
+        Some(IpAddr::V6(_)) => (b"for=\"[", b"]\""),
+        Some(IpAddr::V4(_)) | None => (b"for=", b""),
     };
     out.put(open);
     out.put(address);

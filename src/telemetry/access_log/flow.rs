@@ -2,7 +2,7 @@
 
 use super::json::{Object, key};
 use super::record::{NAME_BYTES_MAX, duration, name};
-use crate::base::Instant;
+use crate::base::{Address, Instant};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct FlowRecord<'a> {
     pub listener: &'a str,
     pub upstream: Option<&'a str>,
     /// The last that it had.
-    pub endpoint: SocketAddr,
+    pub endpoint: &'a Address,
     pub client: SocketAddr,
     /// From the client: datagrams and their bytes.
     pub received: (u64, u64),
@@ -39,7 +39,7 @@ impl FlowRecord<'_> {
         object.text(key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
         name(&mut object, key!("upstream"), self.upstream);
         object.address(key!("endpoint"), self.endpoint);
-        object.address(key!("client"), self.client);
+        object.address(key!("client"), &self.client.into());
         object.text(key!("protocol"), b"udp", NAME_BYTES_MAX);
         object.number(key!("bytes_received"), self.received.1);
         object.number(key!("bytes_sent"), self.sent.1);

@@ -2,9 +2,10 @@
 //! this program and need no escape. The access log writes its records with it, on workers: nothing here allocates as
 //! long as the vector has room.
 
+use crate::base::Address;
 use crate::telemetry::timestamp::rfc3339;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// A key as it stands in the line, made at compile time: copying it is a few moves and no call.
 macro_rules! key {
@@ -44,9 +45,19 @@ impl<'a> Object<'a> {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    pub(super) fn address(&mut self, key: &'static str, address: SocketAddr) {
+    pub(super) fn address(&mut self, key: &'static str, address: &Address) {
         self.out.extend_from_slice(key.as_bytes());
         self.out.push(b'"');
+        let address = match address {
+            Address::Ip(address) => address,
+            Address::Unix(_) | Address::UnixUnnamed => {
+                self.out.extend_from_slice(b"unix:");
+                if let Address::Unix(name) = address {
+                    escape(self.out, name.as_bytes());
+                }
+                return self.out.push(b'"');
+            }
+        };
         match address.ip() {
             IpAddr::V4(ip) => {
                 for (index, octet) in ip.octets().into_iter().enumerate() {
@@ -218,10 +229,14 @@ mod tests {
     #[test]
     fn addresses() {
         let value = parsed(|object| {
-            object.address(key!("v4"), "10.0.200.3:65535".parse().unwrap());
-            object.address(key!("v6"), "[2001:db8::1]:80".parse().unwrap());
+            object.address(key!("v4"), &Address::Ip("10.0.200.3:65535".parse().unwrap()));
+            object.address(key!("v6"), &Address::Ip("[2001:db8::1]:80".parse().unwrap()));
+            object.address(key!("unix"), &Address::unix("/run/\"a\".sock"));
+            object.address(key!("client"), &Address::UnixUnnamed);
         });
-        assert_eq!(value, serde_json::json!({ "v4": "10.0.200.3:65535", "v6": "[2001:db8::1]:80" }));
+        let (v4, v6) = ("10.0.200.3:65535", "[2001:db8::1]:80");
+        let unix = "unix:/run/\"a\".sock";
+        assert_eq!(value, serde_json::json!({ "v4": v4, "v6": v6, "unix": unix, "client": "unix:" }));
     }
 
     proptest! {

@@ -2,8 +2,7 @@
 //! users: a change here is a change there.
 
 use super::json::{Object, key};
-use crate::base::Instant;
-use std::net::SocketAddr;
+use crate::base::{Address, Instant};
 use std::time::Duration;
 
 /// Bytes of a configured name (listener, route, upstream) that are shown.
@@ -40,11 +39,11 @@ pub struct HttpRecord<'a> {
     pub route: Option<&'a str>,
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<&'a Address>,
     /// As the PROXY header said, where there was one.
-    pub client: SocketAddr,
+    pub client: &'a Address,
     /// Who sent that header.
-    pub proxy: Option<SocketAddr>,
+    pub proxy: Option<&'a Address>,
     /// Of the client's connection, where a PROXY header said or says it.
     pub unique_id: Option<&'a [u8]>,
     /// As received; empty if the head could not be parsed. The same for host and path.
@@ -80,11 +79,11 @@ pub struct TcpRecord<'a> {
     pub listener: &'a str,
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<&'a Address>,
     /// As the PROXY header said, where there was one.
-    pub client: SocketAddr,
+    pub client: &'a Address,
     /// Who sent that header.
-    pub proxy: Option<SocketAddr>,
+    pub proxy: Option<&'a Address>,
     /// Of the client's connection, where a PROXY header said or says it.
     pub unique_id: Option<&'a [u8]>,
     /// From the client.

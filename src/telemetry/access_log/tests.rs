@@ -1,24 +1,31 @@
 //! Records from a worker's hand to the file.
 
 use super::*;
+use crate::base::Address;
 use crate::telemetry::LogStats;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// 2001-09-09T01:46:40Z
 const WALL: u64 = 1_000_000_000_000_000;
 
+fn address(text: &str) -> Address {
+    Address::Ip(text.parse().unwrap())
+}
+
 fn request() -> HttpRecord<'static> {
+    static ENDPOINT: LazyLock<Address> = LazyLock::new(|| address("10.0.0.1:9000"));
+    static CLIENT: LazyLock<Address> = LazyLock::new(|| address("192.0.2.7:40000"));
     HttpRecord {
         started: Instant(5_000_000_000),
         generation: 3,
         listener: "web",
         route: Some("api"),
         upstream: Some("api"),
-        endpoint: Some("10.0.0.1:9000".parse().unwrap()),
-        client: "192.0.2.7:40000".parse().unwrap(),
+        endpoint: Some(&ENDPOINT),
+        client: &CLIENT,
         proxy: None,
         unique_id: None,
         method: b"GET",
@@ -81,8 +88,8 @@ fn a_connection_is_one_line_of_json() {
         listener: "redis",
         upstream: Some("redis"),
         endpoint: None,
-        client: "[2001:db8::1]:80".parse().unwrap(),
-        proxy: Some("10.0.0.9:5000".parse().unwrap()),
+        client: &address("[2001:db8::1]:80"),
+        proxy: Some(&address("10.0.0.9:5000")),
         unique_id: Some(b"f00"),
         bytes_received: 1,
         bytes_sent: 0,
@@ -110,7 +117,7 @@ fn a_flow_is_one_line_of_json() {
         generation: 1,
         listener: "dns",
         upstream: Some("resolvers"),
-        endpoint: "10.0.0.2:53".parse().unwrap(),
+        endpoint: &address("10.0.0.2:53"),
         client: "192.0.2.7:4242".parse().unwrap(),
         received: (2, 60),
         sent: (1, 120),
@@ -254,7 +261,8 @@ fn the_guide_explains_every_field() {
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md")).unwrap();
     let (writer, mut reader) = access_log(0);
     let phases = Phases { connect: Some(Duration::ZERO), ..request().phases };
-    let proxy = Some("10.0.0.9:5000".parse().unwrap());
+    let proxy = address("10.0.0.9:5000");
+    let proxy = Some(&proxy);
     let all = HttpRecord { reason: Some("internal"), phases, proxy, unique_id: Some(b"f00"), ..request() };
     writer.http(&WorkerStats::default(), &all);
     let line = lines(&drained(&mut reader)).remove(0);

@@ -2,6 +2,7 @@
 
 use super::super::exchange::{Expectation, Work};
 use super::*;
+use crate::base::Address;
 use crate::engine::{DriverChoice, ListenOptions, Outgoing, SimSettings};
 use crate::protocol::http::Method;
 
@@ -48,7 +49,7 @@ impl Default for Server {
 
 async fn serve(engine: Engine, server: Server) {
     let start = engine.now();
-    let listener = engine.listen("127.0.0.1:80".parse().unwrap(), &ListenOptions::default()).unwrap();
+    let listener = engine.listen(&Address::Ip("127.0.0.1:80".parse().unwrap()), &ListenOptions::default()).unwrap();
     while let Ok((stream, _)) = listener.accept().await {
         let (engine, server) = (engine.clone(), server.clone());
         engine.clone().spawn(async move {

@@ -14,7 +14,14 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LIMITS: HeadLimits = HeadLimits { head_max: 16 * 1024, headers_max: 100, target_max: 8 * 1024 };
 
 fn forwarding() -> Forwarding<'static> {
-    Forwarding { client: CLIENT, scheme: "http", trusted: false, request_id: None, upgrade: false, keep_alive: true }
+    Forwarding {
+        client: Some(CLIENT),
+        scheme: "http",
+        trusted: false,
+        request_id: None,
+        upgrade: false,
+        keep_alive: true,
+    }
 }
 
 /// Parses a request that must be complete and take all bytes.
