@@ -84,6 +84,11 @@ fn proxy_header() {
 }
 
 #[test]
+fn client_hello() {
+    run("client_hello", checks::client_hello, 4000);
+}
+
+#[test]
 fn configuration() {
     run("configuration", checks::configuration, 1000);
 }
