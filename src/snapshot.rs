@@ -127,8 +127,13 @@ pub struct HttpSettings {
 /// Settings of a listener that relays bytes.
 #[derive(Debug)]
 pub struct TcpSettings {
-    /// Where each connection goes.
-    pub upstream: Destination,
+    /// Where each connection goes that no route by server name is for; `None`: it is closed.
+    pub upstream: Option<Destination>,
+    /// Server name of a ClientHello → index into [`Snapshot::routes`], as hosts with any path. `None`: nothing is read
+    /// before connecting.
+    pub sni: Option<Router>,
+    /// From the accept, or the end of a PROXY header, to the last byte of the ClientHello.
+    pub client_hello_timeout: Duration,
     /// Silence in both directions.
     pub idle_timeout: Duration,
 }

@@ -61,6 +61,8 @@ impl ListenerHandle {
 pub(super) enum Stage {
     /// A PROXY header.
     Header,
+    /// A ClientHello.
+    Hello,
     /// A request.
     Open,
 }
@@ -97,6 +99,8 @@ pub struct Client {
     bound: Cell<[u32; BOUND_MAX]>,
     pub listener: Rc<ListenerHandle>,
     pub accepted: Instant,
+    /// When its own bytes could begin: once it was accepted, or its PROXY header complete.
+    pub(super) opened: Instant,
     /// Requests that it has sent.
     pub requests: u32,
     context: Rc<Context>,
@@ -119,6 +123,7 @@ impl Client {
             bound: Cell::new([UNBOUND; BOUND_MAX]),
             listener: listener.clone(),
             accepted: context.engine.now(),
+            opened: context.engine.now(),
             requests: 0,
             context: context.clone(),
         }

@@ -6,6 +6,7 @@
 //! | `context` | what all connections of a worker share; a worker's view of the snapshot |
 //! | `client` | the client's side of a connection, and its part in the counts |
 //! | `opening` | what comes before its protocol: a PROXY header |
+//! | `hello` | the ClientHello of TLS that is passed through, and the route for its server name |
 //! | `http1` | HTTP/1 on either side: heads, bodies and trailers over a stream; the life of a client connection |
 //! | `exchange` | one request and its response, whatever version either side speaks |
 //! | `connect` | a connection to an endpoint: an idle one, or a new one |
@@ -22,6 +23,7 @@ mod client;
 mod connect;
 mod context;
 mod exchange;
+mod hello;
 pub mod http1;
 mod idle;
 mod opening;

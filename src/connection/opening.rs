@@ -1,24 +1,27 @@
-//! What comes before a connection's own protocol: a PROXY header, from senders that must bring one. Until it is there, the
-//! connection is parked like one that waits for a request; while it arrives in parts, they are kept in memory of their own,
-//! never in a receive buffer.
+//! What comes before a connection is served: a PROXY header, from senders that must bring one; then, where a tcp listener
+//! has routes by server name, a ClientHello. Until it comes, the connection is parked like one that waits for a request;
+//! while it arrives in parts, they are kept in memory of their own, never in a receive buffer.
 //!
 //! ```text
-//!                    a header is due
-//! accept ──────────────────────────→ Header ──complete──┐
-//!    │ none is due                      │ wrong, late     │
-//!    ▼                                  ▼                 ▼
-//!   Open: http waits for a request    closed, counted,   Open
-//!         tcp connects                logged
+//!          a header is due
+//! accept ───────────────────→ Header ──wrong, late──→ closed, counted, logged
+//!    │                           │ complete
+//!    └──────── none is due ──────┤
+//!                                ├── http ──────────────→ Open: waits for a request
+//!                                ├── tcp, routes by sni → Hello ──wrong, late, no route──→ alert, closed, counted
+//!                                │                          │ complete
+//!                                └── tcp ───────────────────┴─→ connects
 //! ```
 
 use super::client::{Client, Stage};
 use super::context::Context;
+use super::hello::{self, Opened};
 use super::{http1, tcp};
 use crate::base::Instant;
 use crate::engine::{Chunk, Parked, Stream};
 use crate::health::Failure;
 use crate::protocol::proxy::{self, HEADER_BYTES_MAX, HeaderError, Parsed};
-use crate::snapshot::Protocol;
+use crate::snapshot::{Protocol, TcpSettings};
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
@@ -41,14 +44,23 @@ pub fn accept(context: &Rc<Context>, stream: Stream, mut client: Client) {
 
 /// Starts what the listener speaks, with what of it has arrived.
 fn open(context: &Rc<Context>, stream: Stream, mut client: Client, first: Chunk) {
-    client.stage = Stage::Open;
+    client.opened = context.engine.now();
     let (view, index) = client.listener.current(context);
-    match view.snapshot.listeners[index].protocol {
-        Protocol::Http(_) if first.is_empty() => park(context, stream, client),
-        Protocol::Http(_) => context.engine.spawn(http1::serve(stream, client, first)),
-        Protocol::Tcp(_) => context.engine.spawn(tcp::serve(stream, client, first)),
+    let protocol = &view.snapshot.listeners[index].protocol;
+    client.stage = match protocol {
+        Protocol::Tcp(TcpSettings { sni: Some(_), .. }) => Stage::Hello,
+        Protocol::Tcp(_) | Protocol::Http(_) => Stage::Open,
         // A listener of datagrams accepts no connections.
-        Protocol::Udp(_) => {}
+        Protocol::Udp(_) => return,
+    };
+    match (client.stage, protocol) {
+        (Stage::Open, Protocol::Tcp(_)) => {
+            let first = Some(first).filter(|first| !first.is_empty());
+            context.engine.spawn(tcp::serve(stream, client, Opened { first, ..Opened::default() }));
+        }
+        _ if first.is_empty() => park(context, stream, client),
+        (Stage::Hello, _) => context.engine.spawn(hello::begin(stream, client, first)),
+        _ => context.engine.spawn(http1::serve(stream, client, first)),
     }
 }
 
@@ -59,10 +71,11 @@ pub(super) fn park(context: &Context, stream: Stream, client: Client) {
     let now = context.engine.now();
     let until = match (client.stage, &listener.protocol) {
         (Stage::Header, _) => client.accepted + listener.proxy_protocol_timeout,
+        (Stage::Hello, Protocol::Tcp(settings)) => client.opened + settings.client_hello_timeout,
         (Stage::Open, Protocol::Http(settings)) if client.requests == 0 => now + settings.request_head_timeout,
         (Stage::Open, Protocol::Http(settings)) => now + settings.keep_alive_timeout,
-        // Its listener spoke HTTP a reload ago.
-        (Stage::Open, Protocol::Tcp(_) | Protocol::Udp(_)) => return,
+        // Its listener spoke another protocol a reload ago.
+        (Stage::Open, Protocol::Tcp(_)) | (Stage::Hello, Protocol::Http(_)) | (_, Protocol::Udp(_)) => return,
     };
     context.parking.park(stream, until, client);
 }
@@ -74,6 +87,8 @@ pub async fn watch_parked(context: Rc<Context>) {
         match (client.stage, expired) {
             (Stage::Open, true) => {}
             (Stage::Open, false) => context.engine.spawn(http1::serve(stream, client, Chunk::empty())),
+            (Stage::Hello, true) => tcp::refused(&client, Failure::ClientHelloTimeout, None),
+            (Stage::Hello, false) => context.engine.spawn(hello::begin(stream, client, Chunk::empty())),
             (Stage::Header, true) => refuse(&context, &client, Failure::ProxyHeaderTimeout, &Why::Late),
             (Stage::Header, false) => context.engine.spawn(begin(stream, client)),
         }
@@ -163,7 +178,7 @@ fn refuse(context: &Context, client: &Client, failure: Failure, why: &dyn fmt::D
     let listener = &view.snapshot.listeners[index];
     match listener.protocol {
         Protocol::Http(_) | Protocol::Udp(_) => client.stats().failures[failure as usize].inc(),
-        Protocol::Tcp(_) => tcp::refused(client, failure),
+        Protocol::Tcp(_) => tcp::refused(client, failure, None),
     }
     context
         .refusals

@@ -4,32 +4,35 @@ use super::announce::announcement;
 use super::client::Client;
 use super::connect::{Load, Tried, UpstreamConnection};
 use super::context::{Context, View};
+use super::hello::{Hello, Opened};
 use super::idle::ANYBODY;
 use super::relay::{Relayed, relay};
 use crate::base::{Address, Instant};
 use crate::engine::{Chunk, Stream};
 use crate::health::Failure;
-use crate::snapshot::{Protocol, TcpSettings};
+use crate::snapshot::{Protocol, Route, TcpSettings, Upstream};
 use crate::telemetry::access_log::TcpRecord;
 use crate::upstream::UpstreamIndex;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Serves one client connection to its end. `first` is what has been received from it already.
-pub(super) async fn serve(stream: Stream, client: Client, mut first: Chunk) {
+/// Serves one client connection to its end.
+pub(super) async fn serve(stream: Stream, client: Client, mut opened: Opened) {
     let context = client.context().clone();
     let (view, listener_index) = client.listener.current(&context);
     let listener = &view.snapshot.listeners[listener_index];
     let Protocol::Tcp(settings) = &listener.protocol else { return };
-    let upstream = view.upstream_of(&settings.upstream, &context.engine);
-    let mut attempts = Attempts::default();
+    let route = opened.route.and_then(|index| view.snapshot.routes.get(index as usize));
+    let destination = route.map(|route| &route.destination).or(settings.upstream.as_ref());
+    let upstream = destination.map(|destination| view.upstream_of(destination, &context.engine));
+    let mut end = End { hello: opened.hello.as_ref(), route, upstream, ..End::default() };
     // A connection takes a while, and must hold no receive buffer meanwhile.
+    let mut first = opened.first.take().unwrap_or(Chunk::empty());
     first.detach();
-    let header = view.snapshot.upstreams.get(upstream.0 as usize);
-    let header = header.map_or_else(Vec::new, |upstream| announcement(upstream, &client, &stream));
-    let relayed = match connect(&context, &view, upstream, &header, &mut attempts).await {
+    let header = end.upstream(&view).map_or_else(Vec::new, |to| announcement(to, &client, &stream, end.hello));
+    end.relayed = match connect(&context, &view, upstream, &header, &mut end.attempts).await {
         Ok((connection, _load)) => {
-            attempts.connected = Some(context.engine.now() - client.accepted);
+            end.attempts.connected = Some(context.engine.now() - client.accepted);
             run(&context, settings, (stream, first), connection).await
         }
         Err(failure) => {
@@ -38,50 +41,68 @@ pub(super) async fn serve(stream: Stream, client: Client, mut first: Chunk) {
             Relayed { failure: Some(failure), ..Relayed::default() }
         }
     };
-    finish(&client, &view, listener_index, Some(upstream), &attempts, &relayed);
+    finish(&client, &view, listener_index, &end);
 }
 
 /// Counts a connection that was closed before it could be served, and writes its line.
-pub(super) fn refused(client: &Client, failure: Failure) {
+pub(super) fn refused(client: &Client, failure: Failure, hello: Option<&Hello>) {
     let (view, index) = client.listener.current(client.context());
     let relayed = Relayed { failure: Some(failure), ..Relayed::default() };
-    finish(client, &view, index, None, &Attempts::default(), &relayed);
+    finish(client, &view, index, &End { hello, relayed, ..End::default() });
+}
+
+/// What is known of a connection when it has ended.
+#[derive(Default)]
+struct End<'a> {
+    hello: Option<&'a Hello>,
+    route: Option<&'a Route>,
+    upstream: Option<UpstreamIndex>,
+    attempts: Attempts,
+    relayed: Relayed,
+}
+
+impl End<'_> {
+    fn upstream<'v>(&self, view: &'v View) -> Option<&'v Upstream> {
+        view.snapshot.upstreams.get(self.upstream?.0 as usize)
+    }
 }
 
 /// Counts a connection that has ended, and writes its line.
-fn finish(
-    client: &Client,
-    view: &View,
-    listener: usize,
-    upstream: Option<UpstreamIndex>,
-    attempts: &Attempts,
-    relayed: &Relayed,
-) {
+fn finish(client: &Client, view: &View, listener: usize, end: &End<'_>) {
+    let End { relayed, attempts, .. } = end;
     let context = client.context();
     let stats = client.stats();
     stats.bytes_received.add(relayed.from_client);
     stats.bytes_sent.add(relayed.from_endpoint);
+    let total = context.engine.now() - client.accepted;
+    let route_stats = end.route.map(|route| route.stats.shard(context.worker));
+    if let Some(route_stats) = route_stats {
+        route_stats.requests.inc();
+        route_stats.duration.record(total);
+    }
     if let Some(failure) = relayed.failure {
-        stats.failures[failure as usize].inc();
+        route_stats.map_or(&stats.failures, |route| &route.failures)[failure as usize].inc();
     }
     if !view.snapshot.access_log {
         return;
     }
-    let upstream = upstream.and_then(|index| view.snapshot.upstreams.get(index.0 as usize));
+    let upstream = end.upstream(view);
     let unique_id = client.known_unique_id(upstream);
     let record = TcpRecord {
         started: client.accepted,
         generation: view.snapshot.generation,
         listener: &view.snapshot.listeners[listener].name,
+        route: end.route.map(|route| route.name.as_str()),
         upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
         endpoint: attempts.endpoint.as_ref(),
         client: &client.address,
         proxy: client.sender(),
+        sni: end.hello.and_then(|hello| hello.server_name.as_deref()),
         unique_id: unique_id.as_deref(),
         bytes_received: relayed.from_client,
         bytes_sent: relayed.from_endpoint,
         connect: attempts.connected,
-        total: context.engine.now() - client.accepted,
+        total,
         attempts: attempts.count,
         reason: relayed.failure.map(|failure| failure.verdict().name),
     };
@@ -98,13 +119,12 @@ struct Attempts {
 async fn connect(
     context: &Context,
     view: &Rc<View>,
-    upstream_index: UpstreamIndex,
+    upstream_index: Option<UpstreamIndex>,
     header: &[u8],
     attempts: &mut Attempts,
 ) -> Result<(UpstreamConnection, Load), Failure> {
-    let Some(upstream) = view.snapshot.upstreams.get(upstream_index.0 as usize) else {
-        return Err(Failure::NoEndpoint);
-    };
+    let upstream_index = upstream_index.ok_or(Failure::NoEndpoint)?;
+    let upstream = view.snapshot.upstreams.get(upstream_index.0 as usize).ok_or(Failure::NoEndpoint)?;
     upstream.identity.stats.shard(context.worker).requests.inc();
     let mut tried = Tried::default();
     let mut failure = Failure::NoEndpoint;

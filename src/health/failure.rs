@@ -7,6 +7,10 @@
 pub enum Failure {
     ProxyHeaderMalformed,
     ProxyHeaderTimeout,
+    NotTls,
+    ClientHelloMalformed,
+    ClientHelloTooLarge,
+    ClientHelloTimeout,
     RequestMalformed,
     RequestHeadTimeout,
     RequestHeadTooLarge,
@@ -91,6 +95,10 @@ macro_rules! table {
 table! {
     ProxyHeaderMalformed  => 0,   Client, Never, "proxy_header_malformed", "A PROXY header was due and did not come, or was wrong.";
     ProxyHeaderTimeout    => 0,   Client, Never, "proxy_header_timeout", "A PROXY header was due and did not come in time.";
+    NotTls                => 0,   Client, Never, "not_tls", "The connection does not speak TLS, and its listener sends by server name alone.";
+    ClientHelloMalformed  => 0,   Client, Never, "client_hello_malformed", "The TLS ClientHello is not valid.";
+    ClientHelloTooLarge   => 0,   Client, Never, "client_hello_too_large", "The TLS ClientHello is larger than this gateway allows.";
+    ClientHelloTimeout    => 0,   Client, Never, "client_hello_timeout", "The TLS ClientHello did not arrive in time.";
     RequestMalformed      => 400, Client, Never, "request_malformed", "The request is not valid HTTP.";
     RequestHeadTimeout    => 408, Client, Never, "request_head_timeout", "The request head did not arrive in time.";
     RequestHeadTooLarge   => 431, Client, Never, "request_head_too_large", "The request head is larger than this gateway allows.";

@@ -240,10 +240,10 @@ stats! {
     }
     /// What one worker counts for one route.
     RouteStats = "route" ["route"] {
-        requests: counter count "Requests that the route matched.";
+        requests: counter count "Requests (http) or connections (tcp, by server name) that the route matched.";
         responses: classes count "Responses sent to clients, by the class of their status.";
-        failures: failures count "Requests that failed after the route was chosen, by reason.";
-        duration: histogram seconds "From the first byte of the request head to the last byte of the response handed to the kernel.";
+        failures: failures count "Requests and connections that failed after the route was chosen, by reason.";
+        duration: histogram seconds "From the first byte of the request head to the last byte of the response handed to the kernel; of a connection, from its accept to its end.";
     }
     /// What one worker counts for one upstream.
     UpstreamStats = "upstream" ["upstream"] {

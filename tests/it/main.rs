@@ -22,6 +22,7 @@ mod proxy_rivals;
 mod reload;
 mod retry;
 mod signals;
+mod sni;
 mod splicing;
 mod surroundings;
 mod tcp;

@@ -1,10 +1,8 @@
 //! The PROXY protocol against HAProxy and nginx as they come, on either side of the gateway.
 
 use super::*;
-use crate::harness::{HEAD, WEB, curl};
+use crate::harness::{HEAD, WEB, certificate, curl};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 
 on_each_engine!(
     haproxy_sends_each_version,
@@ -53,24 +51,6 @@ fn haproxy_sends_each_version(engine: Engine) {
     assert_eq!(gate.metric("ringgate_listener_failures_total", &["proxy_header"]), 0.0);
 }
 
-/// A key and a certificate of its own in one file.
-fn certificate(folder: &Path, name: &str) {
-    let file = folder.join(name);
-    let status = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"])
-        .arg("-keyout")
-        .arg(&file)
-        .arg("-out")
-        .arg(file.with_extension("crt"))
-        .stderr(std::process::Stdio::null())
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "openssl is installed by scripts/test");
-    let both =
-        [std::fs::read(&file).expect("a key"), std::fs::read(file.with_extension("crt")).expect("a certificate")];
-    std::fs::write(&file, both.concat()).expect("a temporary file");
-}
-
 fn haproxy_says_what_tls_the_client_spoke(engine: Engine) {
     let origin = Origin::text("hello");
     let gate = wanting_gate(engine, &origin);
@@ -96,7 +76,7 @@ fn nginx_sends(engine: Engine) {
     let origin = Origin::text("hello");
     let gate = wanting_gate(engine, &origin);
     let to = gate.address("web");
-    let rival = Nginx::with(&format!("send-{}", engine.name()), |address| {
+    let rival = Nginx::with(&format!("send-{}", engine.name()), |address, _| {
         format!("{STREAM_MODULE} stream {{ server {{ listen {address}; proxy_pass {to}; proxy_protocol on; }} }}")
     });
     let request = ask(&origin, rival.address, "http", &[]);
@@ -140,7 +120,7 @@ fn haproxy_receives_each_version(engine: Engine) {
 }
 
 fn nginx_receives_each_version(engine: Engine) {
-    let rival = Nginx::with(&format!("receive-{}", engine.name()), |address| {
+    let rival = Nginx::with(&format!("receive-{}", engine.name()), |address, _| {
         let client = "$proxy_protocol_addr $proxy_protocol_port";
         let shown = format!("{client} $proxy_protocol_server_addr $proxy_protocol_server_port");
         let paths = "client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;";

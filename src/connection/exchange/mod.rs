@@ -189,7 +189,7 @@ async fn try_endpoint(
     body.detach();
     // Boxed: most requests find an idle connection, and the rest can bear the allocation.
     let (upstream, deadline) = (attempt.upstream, attempt.deadline);
-    let header = announcement(upstream, client, stream);
+    let header = announcement(upstream, client, stream, None);
     let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, owner, deadline, &header)).await;
     attempt.record.connect = Some(context.engine.now() - started);
     let connection = opened.map_err(AttemptError::before_request)?;

@@ -335,7 +335,7 @@ fn head_failure(error: HeadError) -> Failure {
 
 /// Closes in an orderly way: a close with unread bytes would reset the connection and might take the response with it
 /// (RFC 9112 section 9.6).
-async fn linger(context: &Context, stream: &Stream) {
+pub(in crate::connection) async fn linger(context: &Context, stream: &Stream) {
     stream.shutdown();
     let until = context.engine.now() + LINGER_TIME_MAX;
     let mut left = LINGER_BYTES_MAX;

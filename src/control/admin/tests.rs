@@ -19,7 +19,12 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let address = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
     let identity = registry.listener(&name, &address, Transport::Stream);
     let destination = Destination::Split { parts: vec![(3, UpstreamIndex(0)), (1, UpstreamIndex(7))], total: 4 };
-    let protocol = Protocol::Tcp(TcpSettings { upstream: destination, idle_timeout: second });
+    let protocol = Protocol::Tcp(TcpSettings {
+        upstream: Some(destination),
+        sni: None,
+        client_hello_timeout: second,
+        idle_timeout: second,
+    });
     let route = || Route {
         name: "api".into(),
         destination: Destination::One(UpstreamIndex(0)),

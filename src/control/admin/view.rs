@@ -86,7 +86,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
 fn listener(snapshot: &Snapshot, listener: &Listener) -> ListenerView {
     let (protocol, upstreams) = match &listener.protocol {
         Protocol::Http(_) => ("http", Vec::new()),
-        Protocol::Tcp(tcp) => ("tcp", destination(snapshot, &tcp.upstream)),
+        Protocol::Tcp(tcp) => ("tcp", tcp.upstream.as_ref().map_or_else(Vec::new, |to| destination(snapshot, to))),
         Protocol::Udp(udp) => ("udp", destination(snapshot, &udp.upstream)),
     };
     let flows = match (&listener.protocol, &listener.identity.udp) {

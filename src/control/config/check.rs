@@ -97,15 +97,33 @@ fn finish(
     mistakes: &Mistakes,
 ) -> ListenerSettings {
     let mut settings = draft.settings;
-    if let Protocol::Http(http) = &mut settings.protocol {
-        let own: Vec<_> = draft.rules.iter().filter_map(|index| rules.get(*index)).collect();
-        http.router = routers::build(&own, ties, mistakes);
-        if own.is_empty() && !draft.broken {
-            let title = format!("no route belongs to listener `{}`", shown(&settings.name));
-            mistakes.push(Mistake::warning(title, draft.place, "every request is answered with 404").of_absence());
+    let own: Vec<_> = draft.rules.iter().filter_map(|index| rules.get(*index)).collect();
+    match &mut settings.protocol {
+        Protocol::Http(http) => {
+            http.router = routers::build(&own, ties, mistakes);
+            if own.is_empty() && !draft.broken {
+                let title = format!("no route belongs to listener `{}`", shown(&settings.name));
+                mistakes.push(Mistake::warning(title, draft.place, "every request is answered with 404").of_absence());
+            }
         }
+        Protocol::Tcp(tcp) => {
+            tcp.sni = (!own.is_empty()).then(|| routers::build(&own, ties, mistakes));
+            if own.is_empty() && !draft.names_upstream {
+                let help = "a tcp listener relays to one upstream: `upstream = \"NAME\"`, or has routes with `sni`";
+                mistakes.push(upstream_is_missing(draft.place, help));
+            }
+        }
+        Protocol::Udp(_) if !draft.names_upstream => {
+            let help = "a udp listener relays to one upstream: `upstream = \"NAME\"`";
+            mistakes.push(upstream_is_missing(draft.place, help));
+        }
+        Protocol::Udp(_) => {}
     }
     settings
+}
+
+fn upstream_is_missing(place: Place, help: &str) -> Mistake {
+    Mistake::error("`upstream` is missing", place, "in this table").help(help).of_absence()
 }
 
 /// Fragments add tables; what the main file says stays.

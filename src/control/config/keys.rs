@@ -243,13 +243,13 @@ pub static LISTENER: Table = Table {
             "protocol",
             Kind::Choice(&["http", "tcp", "udp"]),
             Presence::Default("\"http\""),
-            "What it speaks: \"http\" sends each request by the routes, \"tcp\" relays each connection and \"udp\" each flow of datagrams to `upstream`.",
+            "What it speaks: \"http\" sends each request by the routes, \"tcp\" relays each connection and \"udp\" each flow of datagrams to `upstream`; \"tcp\" also by its routes with `sni`.",
         ),
         key(
             "upstream",
             Kind::Upstream,
             Presence::Optional { example: "\"api\"", without: "http: what no route matches is answered with 404" },
-            "tcp and udp: where connections or flows go, required. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
+            "tcp and udp: where connections or flows go, required unless a tcp listener has routes with `sni`. http: where requests go that no route matches. A name, or weights: { stable = 95, canary = 5 }.",
         ),
         streams(
             "connections_max",
@@ -346,6 +346,13 @@ pub static LISTENER: Table = Table {
             help: "Silence in both directions after which a relayed connection or flow ends.",
             protocols: &["tcp", "udp"],
         },
+        Key {
+            name: "client_hello_timeout",
+            kind: time(HOUR),
+            presence: Presence::Default("\"10s\""),
+            help: "From the accept, or the end of a PROXY header, to the last byte of a TLS ClientHello. With routes by `sni`.",
+            protocols: &["tcp"],
+        },
         udp(
             "flows_max",
             Kind::Integer { min: 1, max: 16_777_216 },
@@ -375,7 +382,7 @@ pub static LISTENER: Table = Table {
 
 pub static ROUTE: Table = Table {
     title: "[[route]]",
-    help: "What matches a request, and where it goes. The most specific route wins: exact host, then the longest wildcard, then any host; exact path, then the longest prefix; with a method, then without. Order never matters, and a tie is an error.",
+    help: "What matches a request, or a TLS connection by its server name, and where it goes. The most specific route wins: exact host, then the longest wildcard, then any host; exact path, then the longest prefix; with a method, then without. Order never matters, and a tie is an error.",
     keys: &[
         key(
             "name",
@@ -386,7 +393,7 @@ pub static ROUTE: Table = Table {
         key(
             "listener",
             Kind::Words(Word::ListenerName),
-            Presence::Optional { example: "\"web\"", without: "every http listener" },
+            Presence::Optional { example: "\"web\"", without: "every http listener; with `sni` it is required" },
             "The listener that it belongs to, or a list of them.",
         ),
         key(
@@ -394,6 +401,12 @@ pub static ROUTE: Table = Table {
             Kind::Words(Word::Host),
             Presence::Optional { example: "[\"api.example.com\", \"*.api.example.com\"]", without: "any host" },
             "\"api.example.com\", or \"*.example.com\" for every name below it; one or a list.",
+        ),
+        key(
+            "sni",
+            Kind::Words(Word::Host),
+            Presence::Optional { example: "\"*.example.com\"", without: "it is a route of requests" },
+            "For tcp listeners, and instead of all that matches requests: the server name that a TLS client asks for, as `host` is written. TLS is not ended, and the bytes go on unchanged.",
         ),
         key(
             "path",

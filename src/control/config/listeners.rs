@@ -31,6 +31,8 @@ pub struct ListenerDraft {
     pub place: Place,
     /// Where an http listener sends what no route matches, and where the file says so.
     pub otherwise: Option<(Destination, Place)>,
+    /// Whether it has an `upstream`, valid or not.
+    pub names_upstream: bool,
     /// Indices of its routes' rules.
     pub rules: Vec<usize>,
     /// Whether something is wrong with it that makes more words about it noise.
@@ -75,9 +77,6 @@ impl Listeners {
         }
         let name = self.name(reader, &place);
         refuse_keys_of_other_protocol(reader, spoken);
-        if spoken != "http" {
-            reader_requires_upstream(reader, spoken);
-        }
         let destination = upstreams.destination(reader, "upstream");
         let broken = address.is_none() || (reader.raw("upstream").is_some() && destination.is_none());
         let (protocol, otherwise) = match spoken {
@@ -101,7 +100,8 @@ impl Listeners {
             proxy_protocol_timeout: reader.duration("proxy_protocol_timeout"),
             protocol,
         };
-        self.drafts.push(ListenerDraft { settings, place, otherwise, rules: Vec::new(), broken });
+        let names_upstream = reader.raw("upstream").is_some();
+        self.drafts.push(ListenerDraft { settings, place, otherwise, names_upstream, rules: Vec::new(), broken });
     }
 
     fn claim_address(&mut self, reader: &Reader<'_, '_>, address: &Address, transport: Transport) {
@@ -135,14 +135,6 @@ impl Listeners {
             }
         }
         name
-    }
-}
-
-fn reader_requires_upstream(reader: &Reader<'_, '_>, protocol: &str) {
-    if reader.raw("upstream").is_none() {
-        let mistake = Mistake::error("`upstream` is missing", reader.place.clone(), "in this table");
-        let help = format!("a {protocol} listener relays to one upstream: `upstream = \"NAME\"`");
-        reader.mistake(mistake.help(help).of_absence());
     }
 }
 
@@ -185,8 +177,12 @@ fn socket_settings(reader: &Reader<'_, '_>, address: &Address) -> SocketSettings
 }
 
 fn tcp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> TcpSettings {
-    let upstream = destination.unwrap_or(Destination::One(UpstreamIndex(0)));
-    TcpSettings { upstream, idle_timeout: idle_timeout(reader, TCP_IDLE_TIMEOUT) }
+    TcpSettings {
+        upstream: destination,
+        sni: None,
+        client_hello_timeout: reader.duration("client_hello_timeout"),
+        idle_timeout: idle_timeout(reader, TCP_IDLE_TIMEOUT),
+    }
 }
 
 fn udp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> UdpSettings {

@@ -12,6 +12,8 @@ pub struct Rule {
     pub route: usize,
     /// Where the route stands.
     pub place: Place,
+    /// Its hosts are server names of TLS connections.
+    pub sni: bool,
     /// Empty: any host.
     pub hosts: Vec<String>,
     pub path: RulePath,
@@ -49,7 +51,8 @@ pub fn build(rules: &[&Rule], ties: &mut HashSet<(usize, usize)>, mistakes: &Mis
 }
 
 fn tie(first: &Rule, second: &Rule) -> Mistake {
-    Mistake::error("two routes match the same requests", second.place.clone(), "this one ties ...")
+    let (matched, by) = if second.sni { ("connections", "server name") } else { ("requests", "host, path or method") };
+    Mistake::error(format!("two routes match the same {matched}"), second.place.clone(), "this one ties ...")
         .and(first.place.clone(), "... with this one")
-        .help("make one of them more specific by host, path or method, or remove one")
+        .help(format!("make one of them more specific by {by}, or remove one"))
 }

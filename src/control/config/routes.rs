@@ -3,7 +3,7 @@
 
 use super::check::{Names, unknown_name};
 use super::keys::{self, ROUTES_MAX};
-use super::listeners::Listeners;
+use super::listeners::{ListenerDraft, Listeners};
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
 use super::routers::{Rule, RulePath};
@@ -52,8 +52,10 @@ impl Routes {
     fn add(&mut self, reader: &Reader<'_, '_>, listeners: &mut Listeners, upstreams: &Upstreams<'_>) {
         let index = self.settings.len();
         let chosen = reader.words("listener", |text| Ok(text.to_owned()));
+        let sni = reader.raw("sni").is_some();
         let of = match &chosen {
-            Some(chosen) => chosen_listeners(reader, chosen, listeners),
+            Some(chosen) => chosen_listeners(reader, chosen, listeners, sni),
+            None if sni => listener_is_missing(reader),
             None => http_listeners(reader, listeners),
         };
         for listener in of {
@@ -61,11 +63,16 @@ impl Routes {
                 draft.rules.push(index);
             }
         }
-        let hosts = unique(reader, "host", reader.words("host", values::route_host));
+        let hosts = if sni {
+            refuse_keys_of_requests(reader);
+            unique(reader, "sni", reader.words("sni", values::server_name))
+        } else {
+            unique(reader, "host", reader.words("host", values::route_host))
+        };
         let methods = unique(reader, "method", reader.words("method", values::method));
         let path = read_path(reader);
         let destination = if reader.required("upstream") { upstreams.destination(reader, "upstream") } else { None };
-        let rule = Rule { route: index, place: reader.place.clone(), hosts, path, methods };
+        let rule = Rule { route: index, place: reader.place.clone(), sni, hosts, path, methods };
         let name = self.name(reader, &rule, chosen.as_deref(), index);
         let (head, body) = (reader.duration("timeout"), reader.duration("response_body_idle_timeout"));
         self.settings.push(RouteSettings {
@@ -118,7 +125,8 @@ impl Routes {
                 response_body_idle_timeout: defaults.duration("response_body_idle_timeout"),
             });
             let (hosts, methods) = (Vec::new(), Vec::new());
-            self.rules.push(Rule { route: index, place, hosts, path: RulePath::Prefix(String::new()), methods });
+            let path = RulePath::Prefix(String::new());
+            self.rules.push(Rule { route: index, place, sni: false, hosts, path, methods });
         }
     }
 }
@@ -133,6 +141,7 @@ fn describe(listeners: &[&str], rule: &Rule) -> String {
         parts.push(rule.methods.join(","));
     }
     let path = match &rule.path {
+        _ if rule.sni => String::new(),
         RulePath::Exact(path) => path.clone(),
         RulePath::Prefix(prefix) => format!("{prefix}/*"),
     };
@@ -147,7 +156,31 @@ fn describe(listeners: &[&str], rule: &Rule) -> String {
     text
 }
 
-fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listeners: &Listeners) -> Vec<usize> {
+/// A route by server name makes its listener wait for what a client says first, so it never takes one by itself.
+fn listener_is_missing(reader: &Reader<'_, '_>) -> Vec<usize> {
+    let mistake = Mistake::error("`listener` is missing", reader.place.clone(), "in this table");
+    reader.mistake(mistake.help("a route with `sni` names its tcp listener").of_absence());
+    Vec::new()
+}
+
+fn refuse_keys_of_requests(reader: &Reader<'_, '_>) {
+    for key in ["host", "path", "path_exact", "method", "timeout", "response_body_idle_timeout"] {
+        if reader.raw(key).is_some() {
+            let title = format!("`{key}` has no meaning for a route with `sni`");
+            let mistake = Mistake::error(title, reader.key_place(key), "matches or limits requests");
+            reader.mistake(
+                mistake.and(reader.key_place("sni"), "by this it is a route of TLS connections, passed through"),
+            );
+        }
+    }
+}
+
+fn chosen_listeners(
+    reader: &Reader<'_, '_>,
+    chosen: &[Placed<String>],
+    listeners: &Listeners,
+    sni: bool,
+) -> Vec<usize> {
     let mut found = Vec::new();
     for name in chosen {
         let Some(index) = listeners.names.get(&name.value) else {
@@ -158,16 +191,8 @@ fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listener
         let Some(draft) = listeners.drafts.get(index) else {
             continue;
         };
-        let spoken = match draft.settings.protocol {
-            Protocol::Http(_) => None,
-            Protocol::Tcp(_) => Some("tcp"),
-            Protocol::Udp(_) => Some("udp"),
-        };
-        if let Some(spoken) = spoken {
-            let title = format!("listener `{}` has no routes: it speaks {spoken}", shown(&name.value));
-            let mistake = Mistake::error(title, name.place.clone(), "a route needs an http listener");
-            let label = format!("a {spoken} listener sends to its own `upstream`");
-            reader.mistake(mistake.and(draft.place.clone(), label));
+        if let Some(mistake) = misfit(sni, draft, name) {
+            reader.mistake(mistake);
             continue;
         }
         if found.contains(&index) {
@@ -180,9 +205,31 @@ fn chosen_listeners(reader: &Reader<'_, '_>, chosen: &[Placed<String>], listener
     found
 }
 
+/// Why a route of this kind cannot belong to this listener.
+fn misfit(sni: bool, draft: &ListenerDraft, name: &Placed<String>) -> Option<Mistake> {
+    let shown = shown(&name.value);
+    match (&draft.settings.protocol, sni) {
+        (Protocol::Http(_), false) | (Protocol::Tcp(_), true) => None,
+        (Protocol::Tcp(_), false) => {
+            let title = format!("listener `{shown}` has no routes of requests: it speaks tcp");
+            let mistake = Mistake::error(title, name.place.clone(), "needs an http listener, or `sni`");
+            Some(mistake.and(draft.place.clone(), "a tcp listener sends to its own `upstream`, or by server name"))
+        }
+        (Protocol::Udp(_), _) => {
+            let title = format!("listener `{shown}` has no routes: it speaks udp");
+            let mistake = Mistake::error(title, name.place.clone(), "a route needs an http listener, or a tcp one");
+            Some(mistake.and(draft.place.clone(), "a udp listener sends to its own `upstream`"))
+        }
+        (Protocol::Http(_), true) => {
+            let title = format!("listener `{shown}` has no routes with `sni`: it speaks http");
+            let mistake = Mistake::error(title, name.place.clone(), "needs a tcp listener");
+            Some(mistake.and(draft.place.clone(), "an http listener routes by `host`"))
+        }
+    }
+}
+
 fn http_listeners(reader: &Reader<'_, '_>, listeners: &Listeners) -> Vec<usize> {
-    let http =
-        |(_, draft): &(usize, &super::listeners::ListenerDraft)| matches!(draft.settings.protocol, Protocol::Http(_));
+    let http = |(_, draft): &(usize, &ListenerDraft)| matches!(draft.settings.protocol, Protocol::Http(_));
     let found: Vec<usize> = listeners.drafts.iter().enumerate().filter(http).map(|(index, _)| index).collect();
     if found.is_empty() && !listeners.drafts.is_empty() {
         let mistake =

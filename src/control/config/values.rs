@@ -262,6 +262,21 @@ pub fn source(text: &str) -> Result<Source, String> {
     }
 }
 
+/// The server name of a route: as a host, but never an address (RFC 6066 section 3: clients send none for one).
+pub fn server_name(text: &str) -> Result<String, String> {
+    let address = text.trim_matches(['[', ']']);
+    if address.parse::<IpAddr>().is_ok() {
+        return Err(
+            "a client that connects to an address asks for no server name; it goes to the listener's `upstream`"
+                .to_owned(),
+        );
+    }
+    if text == "*" {
+        return Err("for any server name give the listener an `upstream`".to_owned());
+    }
+    route_host(text)
+}
+
 /// A network `10.0.0.0/8`, or one address.
 pub fn network(text: &str) -> Result<ipnet::IpNet, String> {
     if let Ok(ip) = text.parse::<IpAddr>() {

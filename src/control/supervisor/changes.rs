@@ -2,7 +2,9 @@
 //! otherwise, and how many connections were kept. Pure; the supervisor logs it and the admin listener answers with it.
 
 use super::drain::open_connections;
-use crate::snapshot::{Destination, HttpSettings, Listener, Protocol, Route, Snapshot, UdpSettings, Upstream};
+use crate::snapshot::{
+    Destination, HttpSettings, Listener, Protocol, Route, Snapshot, TcpSettings, UdpSettings, Upstream,
+};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -123,7 +125,7 @@ impl Changes {
         }
         let settings =
             |of: &Upstream| (of.balance, of.connect_timeout, of.retries, of.idle_connections_max, of.idle_timeout);
-        if settings(old) != settings(new) {
+        if settings(old) != settings(new) || old.proxy_protocol != new.proxy_protocol {
             self.lines.push(format!("upstream `{name}` has other settings"));
         }
     }
@@ -161,7 +163,9 @@ fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapsho
                 && limits(old) == limits(new)
         }
         (Protocol::Tcp(old), Protocol::Tcp(new)) => {
-            old.idle_timeout == new.idle_timeout && weights(old_in, &old.upstream) == weights(new_in, &new.upstream)
+            let times = |tcp: &TcpSettings| (tcp.idle_timeout, tcp.client_hello_timeout);
+            let to = |snapshot, tcp: &'_ TcpSettings| tcp.upstream.as_ref().map(|to| weights(snapshot, to));
+            times(old) == times(new) && to(old_in, old) == to(new_in, new)
         }
         (Protocol::Udp(old), Protocol::Udp(new)) => {
             let limits = |udp: &UdpSettings| (udp.flows_max, udp.flows_per_client_max, udp.replies);
@@ -172,7 +176,8 @@ fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapsho
         }
         _ => false,
     };
-    protocol && old.connections_max == new.connections_max
+    let senders = old.proxy_protocol == new.proxy_protocol && old.proxy_protocol_timeout == new.proxy_protocol_timeout;
+    protocol && senders && old.connections_max == new.connections_max
 }
 
 fn same_route((old_in, old): (&Snapshot, &Route), (new_in, new): (&Snapshot, &Route)) -> bool {

@@ -77,6 +77,8 @@ pub struct TcpRecord<'a> {
     /// Of the snapshot that the connection began on.
     pub generation: u64,
     pub listener: &'a str,
+    /// The one that the server name found.
+    pub route: Option<&'a str>,
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<&'a Address>,
@@ -84,6 +86,8 @@ pub struct TcpRecord<'a> {
     pub client: &'a Address,
     /// Who sent that header.
     pub proxy: Option<&'a Address>,
+    /// The server name of its ClientHello, as received.
+    pub sni: Option<&'a [u8]>,
     /// Of the client's connection, where a PROXY header said or says it.
     pub unique_id: Option<&'a [u8]>,
     /// From the client.
@@ -145,6 +149,7 @@ impl TcpRecord<'_> {
     pub(super) fn encode(&self, line: &mut Vec<u8>, time: u64, worker: usize) {
         let mut object = Object::new(line, time);
         object.text(key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
+        name(&mut object, key!("route"), self.route);
         name(&mut object, key!("upstream"), self.upstream);
         if let Some(endpoint) = self.endpoint {
             object.address(key!("endpoint"), endpoint);
@@ -152,6 +157,9 @@ impl TcpRecord<'_> {
         object.address(key!("client"), self.client);
         if let Some(proxy) = self.proxy {
             object.address(key!("proxy"), proxy);
+        }
+        if let Some(sni) = self.sni {
+            object.text(key!("sni"), sni, HOST_BYTES_MAX);
         }
         object.text(key!("protocol"), b"tcp", NAME_BYTES_MAX);
         object.number(key!("bytes_received"), self.bytes_received);

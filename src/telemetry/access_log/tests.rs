@@ -86,10 +86,12 @@ fn a_connection_is_one_line_of_json() {
         started: Instant(1_500),
         generation: 1,
         listener: "redis",
+        route: Some("redis a.b"),
         upstream: Some("redis"),
         endpoint: None,
         client: &address("[2001:db8::1]:80"),
         proxy: Some(&address("10.0.0.9:5000")),
+        sni: Some(b"a.b"),
         unique_id: Some(b"f00"),
         bytes_received: 1,
         bytes_sent: 0,
@@ -101,7 +103,7 @@ fn a_connection_is_one_line_of_json() {
     writer.tcp(&WorkerStats::default(), &record);
     let expected = json!({
         "time": "2001-09-09T01:46:40.000001Z", "listener": "redis", "upstream": "redis", "client": "[2001:db8::1]:80",
-        "proxy": "10.0.0.9:5000", "unique_id": "f00",
+        "route": "redis a.b", "sni": "a.b", "proxy": "10.0.0.9:5000", "unique_id": "f00",
         "protocol": "tcp", "bytes_received": 1, "bytes_sent": 0, "total_us": 1_000_000, "attempts": 1,
         "reason": "connect_refused", "worker": 0, "generation": 1,
     });
@@ -266,7 +268,8 @@ fn the_guide_explains_every_field() {
     let all = HttpRecord { reason: Some("internal"), phases, proxy, unique_id: Some(b"f00"), ..request() };
     writer.http(&WorkerStats::default(), &all);
     let line = lines(&drained(&mut reader)).remove(0);
-    for field in line.as_object().unwrap().keys() {
+    let tcp = ["sni", "route"].map(str::to_owned);
+    for field in line.as_object().unwrap().keys().chain(&tcp) {
         assert!(guide.contains(&format!("`{field}`")), "{field} is not explained");
     }
 }

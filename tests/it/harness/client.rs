@@ -4,7 +4,7 @@ use super::message::Response;
 use super::{PATIENCE, wait_for};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Output};
 
 #[derive(Debug)]
 pub struct Client {
@@ -190,8 +190,12 @@ impl Client {
 /// What curl prints for these arguments.
 #[track_caller]
 pub fn curl(arguments: &[&str]) -> String {
-    let output =
-        Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output().expect("curl is installed");
+    let output = try_curl(arguments);
     assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs curl, which may fail.
+pub fn try_curl(arguments: &[&str]) -> Output {
+    Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output().expect("curl is installed")
 }

@@ -1,6 +1,7 @@
 //! What scenarios are written with: the gate (the program under test), origins behind it and clients before it.
 //! Everything that waits has one generous limit, [`PATIENCE`]; no scenario measures time.
 
+mod certificate;
 mod client;
 mod datagram;
 mod gate;
@@ -9,7 +10,8 @@ mod message;
 mod nginx;
 mod origin;
 
-pub use client::{Client, curl};
+pub use certificate::certificate;
+pub use client::{Client, curl, try_curl};
 pub use datagram::{UdpClient, UdpOrigin, Unbound, dig};
 pub use gate::{Engine, Gate, HEAD, RAW, WEB};
 pub use haproxy::Haproxy;

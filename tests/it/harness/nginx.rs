@@ -17,11 +17,28 @@ pub struct Nginx {
 impl Nginx {
     /// Serves the folder [`Nginx::write`] writes to, under `/`, and takes uploads of any size at `/upload`.
     pub fn start(name: &str) -> Nginx {
-        Nginx::with(name, http_config)
+        Nginx::with(name, |address, _| http_config(address))
     }
 
-    /// Runs it on a file of the scenario's own, which is told where to listen.
-    pub fn with(name: &str, config: impl Fn(SocketAddr) -> String) -> Nginx {
+    /// Serves these server names over TLS, each with a certificate of its own in whose name it answers.
+    pub fn tls(name: &str, hosts: &[&str]) -> Nginx {
+        Nginx::with(name, |address, folder| {
+            let paths = "client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;";
+            let server = |host: &&str| {
+                super::certificate(folder, host);
+                let files =
+                    format!("ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {host}; ssl_certificate_key {host};");
+                format!(
+                    "server {{ listen {address} ssl http2; server_name {host}; {files} location / {{ return 200 \"{name} as {host}\"; }} }}"
+                )
+            };
+            let servers: String = hosts.iter().map(server).collect();
+            format!("events {{}} http {{ access_log off; {paths} {servers} }}")
+        })
+    }
+
+    /// Runs it on a file of the scenario's own, which is told where to listen and in which folder it may put files.
+    pub fn with(name: &str, config: impl Fn(SocketAddr, &std::path::Path) -> String) -> Nginx {
         let folder = std::env::temp_dir().join(format!("ringgate-it-nginx-{}-{name}", std::process::id()));
         fs::create_dir_all(folder.join("html")).expect("a temporary folder");
         // Another process may take the port between the look and the start; then the next one is tried.
@@ -30,11 +47,11 @@ impl Nginx {
             .expect("nginx starts (it is installed by scripts/test)")
     }
 
-    fn try_start(folder: &std::path::Path, config: &impl Fn(SocketAddr) -> String) -> Option<Nginx> {
+    fn try_start(folder: &std::path::Path, config: &impl Fn(SocketAddr, &std::path::Path) -> String) -> Option<Nginx> {
         let address =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a free port");
         let config =
-            format!("daemon off; master_process off; pid nginx.pid; error_log error.log;\n{}", config(address));
+            format!("daemon off; master_process off; pid nginx.pid; error_log error.log;\n{}", config(address, folder));
         fs::write(folder.join("nginx.conf"), config).expect("a temporary file");
         let mut child = Command::new("nginx")
             .arg("-p")
@@ -51,6 +68,11 @@ impl Nginx {
             _ => Some(false),
         });
         up.then(|| Nginx { child, folder: folder.to_path_buf(), address })
+    }
+
+    /// The folder that its file is in.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
     }
 
     /// Puts a file under `/`.
