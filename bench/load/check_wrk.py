@@ -12,8 +12,8 @@ import sys
 import tempfile
 
 import measure
+from cases import Case
 from gateways import GATEWAY_CORE, start_origin
-from measure import Case
 
 CASES = (
     Case("keep-alive", "keep-alive, 128 B", "/128", 128),

@@ -14,6 +14,8 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
+import tables
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 GATEWAY_CORE = 0
@@ -56,6 +58,8 @@ class Running:
     tcp: str
     log: pathlib.Path
     started_ms: float = 0.0
+    admin: str = ""
+    config: pathlib.Path = pathlib.Path()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -122,22 +126,28 @@ def accepts(address: str) -> bool:
         return False
 
 
-def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path) -> Running:
+def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path, table: int = 0) -> Running:
+    """`table` is how many routes there are beside the one for everything else."""
     http, tcp, admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
     stream = pathlib.Path(STREAM_MODULE).exists()
     config = fill(gateway.template, directory, gateway.name, {
         "ORIGIN": origin, "LISTEN": http, "LISTEN_TCP": tcp, "LISTEN_ADMIN": admin,
         "STREAM_MODULE": f"load_module {STREAM_MODULE};" if stream else "",
         "STREAM": f"stream {{ server {{ listen {tcp} reuseport backlog=8192; proxy_buffer_size 64k; proxy_pass {origin}; }} }}" if stream else "",
+        **tables.render(gateway.name, table, origin.rsplit(":", 1)[1], directory),
     })
     command = [part.replace("@CONFIG@", str(config)) for part in gateway.command]
-    return spawn(gateway.name, command, GATEWAY_CORE, directory, http, tcp, gateway.environment)
+    running = spawn(gateway.name, command, GATEWAY_CORE, directory, http, tcp, gateway.environment)
+    running.admin, running.config = admin, config
+    return running
 
 
-def start_light_origin(directory: pathlib.Path, body_bytes: int) -> Running:
-    """The cheapest origin that there is here, so that the load's core leaves the gateway's core no rest."""
+def start_light_origin(directory: pathlib.Path, body_bytes: int, everywhere: bool) -> Running:
+    """The cheapest origin that there is here, so that the load's core leaves the gateway's core no rest. `everywhere`: on
+    each loopback address, and it says on which it was asked."""
     address = f"127.0.0.1:{free_port()}"
-    command = [ENGINES, "--runtime", "tokio", "--mode", "origin", "--listen", address, "--payload", str(body_bytes)]
+    listen = address.replace("127.0.0.1", "0.0.0.0") if everywhere else address
+    command = [ENGINES, "--runtime", "tokio", "--mode", "origin", "--listen", listen, "--payload", str(body_bytes)]
     return spawn("light-origin", command, LOAD_CORE, directory, address, address)
 
 

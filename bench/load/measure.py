@@ -4,8 +4,10 @@ CPU time is the first column of /proc/PID/task/*/schedstat (nanoseconds on a cor
 processes, so that neither clock ticks nor the load's own time blur it.
 """
 
+import contextlib
 import json
 import pathlib
+import re
 import resource
 import socket
 import subprocess
@@ -13,22 +15,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+import tables
+from cases import Case
 from gateways import HERE, LOAD_CORE, RINGGATE, Running
-
-
-@dataclass
-class Case:
-    """One kind of load. `bytes` is the length of each answer's body, in bytes. With `requests` a run ends after so many and
-    not after a time, so that no answer is cut off half paid for."""
-
-    name: str
-    title: str
-    path: str
-    bytes: int
-    connections: int = 64
-    listener: str = "http"
-    new_connection: bool = False
-    requests: int = 0
+from swaps import Swaps
 
 
 @dataclass
@@ -42,6 +32,7 @@ class Sample:
     p99_us: float
     p999_us: float
     error: str = ""
+    swaps_per_second: float = 0.0
 
 
 def processes(running: Running) -> list:
@@ -94,6 +85,10 @@ def run_ringgate(running: Running, case: Case, seconds: float) -> dict:
         work = [f"http://{address}{case.path}", "--expect-status", "200", "--expect-length", str(case.bytes)]
     if case.new_connection:
         work.append("--new-connection")
+    if case.table:
+        work += ["--vary", str(case.table)]
+    if case.rate:
+        work += ["--rate", str(case.rate)]
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "results.json"
         command = ["taskset", "-c", str(LOAD_CORE), RINGGATE, "bench", *work, "--connections", str(case.connections),
@@ -118,15 +113,31 @@ LOADS = {"ringgate": run_ringgate, "wrk": run_wrk}
 def sample(running: Running, case: Case, seconds: float, load: str = "ringgate") -> Sample:
     """One measured run after a short warm-up that fills the gateway's pool of origin connections."""
     run = LOADS[load]
+    tables.verify(running.http, case.table)
     run(running, case, WARM_UP_SECONDS)
-    before = cpu_ns(running)
-    result = run(running, case, seconds)
-    spent_us = (cpu_ns(running) - before) / 1000
+    with swapping(running, case) as swaps:
+        before = cpu_ns(running)
+        result = run(running, case, seconds)
+        spent_us = (cpu_ns(running) - before) / 1000
     wrong, errors, requests = result["wrong"], result["errors"], result["requests"]
     error = "" if requests and not wrong and not errors else f"{wrong} wrong answers, {errors} errors, {requests} requests"
     requests = max(requests, 1)
     return Sample(spent_us / requests, requests, requests * 1e6 / max(result["micros"], 1),
-                  result["p50"], result["p99"], result["p999"], error)
+                  result["p50"], result["p99"], result["p999"], error, swaps.per_second_done if swaps else 0.0)
+
+
+def swapping(running: Running, case: Case):
+    """Replaces the table while it is entered, where the case wants that."""
+    if not case.swaps:
+        return contextlib.nullcontext()
+    port = re.search(r'"127\.1\.0\.1:(\d+)"', running.config.read_text()).group(1)
+    variants = []
+    for weight in (1, 2):
+        path = running.config.with_suffix(f".{weight}")
+        old, new = (tables.ringgate(case.table, port, each)["UPSTREAMS"] for each in (1, weight))
+        path.write_text(running.config.read_text().replace(old, new))
+        variants.append(path)
+    return Swaps(running, running.config, variants, case.swaps)
 
 
 def idle_memory(running: Running, connections: int, settle_seconds: float, expected=b"HTTP/1.1 200") -> dict:

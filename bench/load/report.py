@@ -10,12 +10,17 @@ def median(values):
     return statistics.median(values) if values else float("nan")
 
 
-def paired(ours: list, theirs: list):
-    """The median of `ours` ÷ `theirs` over the rounds that both have: [(round, figure), ...] each. A machine that is slow
-    for a while is slow for neighbours in one round, so this holds still where the medians themselves do not."""
+def ratios(ours: list, theirs: list) -> list:
+    """`ours` ÷ `theirs` for the rounds that both have: [(round, figure), ...] each."""
     other = dict(theirs)
-    ratios = [figure / other[turn] for turn, figure in ours if other.get(turn)]
-    return statistics.median(ratios) if ratios else None
+    return [(turn, figure / other[turn]) for turn, figure in ours if other.get(turn)]
+
+
+def paired(ours: list, theirs: list):
+    """The median of `ours` ÷ `theirs` within rounds. A machine that is slow for a while is slow for neighbours in one round,
+    so this holds still where the medians themselves do not."""
+    found = ratios(ours, theirs)
+    return statistics.median(figure for _, figure in found) if found else None
 
 
 def against_rivals(rounds: dict, ours: str = OURS + "-uring"):

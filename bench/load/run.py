@@ -16,19 +16,9 @@ import tempfile
 
 import measure
 import report
+from cases import CASES, groups
 from gateways import GATEWAYS, ROOT, start_gateway, start_light_origin, start_origin
-from measure import Case
 
-CASES = {
-    "http-128": Case("http-128", "HTTP/1.1 keep-alive, 128 B, µs CPU per request", "/128", 128),
-    "http-64k": Case("http-64k", "HTTP/1.1 keep-alive, 64 KiB, µs CPU per request", "/64k", 64 << 10),
-    "http-1m": Case("http-1m", "HTTP/1.1 keep-alive, 1 MiB, µs CPU per request", "/1m", 1 << 20, connections=16),
-    "http-new": Case("http-new", "HTTP/1.1 new connection per request, µs CPU", "/128", 128, new_connection=True),
-    "tcp-128": Case("tcp-128", "TCP relay, 128 B exchanges, µs CPU per exchange", "/128", 128, listener="tcp"),
-    "tcp-new": Case("tcp-new", "TCP relay, connect, 128 B exchange, close, µs CPU", "/128", 128, listener="tcp", new_connection=True),
-    "tcp-bulk": Case("tcp-bulk", "TCP relay, bulk in 4 flows, µs CPU per 16 MiB", "/16m", 16 << 20, connections=4, listener="tcp",
-                     requests=200),
-}
 IDLE = "idle"
 STARTUP = "start to first answer, ms"
 
@@ -50,7 +40,10 @@ def arguments():
 
 def one_run(name, case_name, turn, origin, directory, options, results):
     """Starts one gateway, measures one case on it, stops it; an invalid run is reported and left out."""
-    running = start_gateway(GATEWAYS[name], origin.http, directory)
+    case = CASES.get(case_name)
+    if case and case.swaps and not name.startswith(report.OURS):
+        return  # The others start new processes for a new table, which is not the same.
+    running = start_gateway(GATEWAYS[name], origin.http, directory, case.table if case else 0)
     results.setdefault(STARTUP, {}).setdefault(name, []).append(running.started_ms)
     try:
         if case_name == IDLE:
@@ -59,14 +52,15 @@ def one_run(name, case_name, turn, origin, directory, options, results):
             print(f"  {name:16} {figures['per_connection_kib']:.2f} KiB a connection, {figures['after_kib']} KiB in all, "
                   f"{figures['idle_cpu_us_per_second']:.0f} µs CPU a second", flush=True)
             return
-        taken = measure.sample(running, CASES[case_name], options.seconds, options.load)
+        taken = measure.sample(running, case, options.seconds, options.load)
         if taken.error:
             print(f"  {name:16} DOES NOT COUNT: {taken.error}", flush=True)
             results.setdefault("invalid", []).append({"gateway": name, "case": case_name, "error": taken.error})
             return
         results.setdefault(case_name, {}).setdefault(name, []).append({"round": turn, **dataclasses.asdict(taken)})
         print(f"  {name:16} {taken.cpu_us:.2f} µs CPU  {taken.per_second:.0f}/s  p50 {taken.p50_us:.0f} µs  "
-              f"p99 {taken.p99_us:.0f} µs  p99.9 {taken.p999_us:.0f} µs", flush=True)
+              f"p99 {taken.p99_us:.0f} µs  p99.9 {taken.p999_us:.0f} µs"
+              + (f"  {taken.swaps_per_second:.0f} swaps/s" if case.swaps else ""), flush=True)
     finally:
         running.stop()
 
@@ -80,7 +74,14 @@ def rows_of(results, options):
 
     for name, case in CASES.items():
         for gateway, samples in results.get(name, {}).items():
-            add(case.title, gateway, [(one["round"], one["cpu_us"]) for one in samples])
+            add(case.title, gateway, [(one["round"], one[case.figure]) for one in samples])
+    for first, *others in groups([name for name in CASES if name in results]):
+        for other in others:
+            for gateway, samples in results[other].items():
+                of = CASES[first].figure
+                ratios = report.ratios([(one["round"], one[of]) for one in samples],
+                                       [(one["round"], one[of]) for one in results[first].get(gateway, [])])
+                add(f"{other} ÷ {first}", gateway, ratios)
     for gateway, samples in results.get(IDLE, {}).items():
         add("idle keep-alive connection, KiB", gateway, [(one["round"], one["per_connection_kib"]) for one in samples])
         add(f"all memory with {options.idle_connections} idle connections, MiB", gateway,
@@ -101,14 +102,17 @@ def main() -> int:
     results = {}
     with tempfile.TemporaryDirectory(prefix="ringgate-bench-") as folder:
         directory = pathlib.Path(folder)
-        for case in cases:
-            body_bytes = CASES[case].bytes if case in CASES else 128
-            origin = start_origin(directory) if options.origin == "nginx" else start_light_origin(directory, body_bytes)
+        for group in groups(cases):
+            first = CASES.get(group[0])
+            body_bytes, everywhere = (first.bytes, first.table > 0) if first else (128, False)
+            nginx = options.origin == "nginx"
+            origin = start_origin(directory) if nginx else start_light_origin(directory, body_bytes, everywhere)
             try:
-                for turn in range(1 if case == IDLE else options.rounds):
-                    print(f"{case}, round {turn + 1}", flush=True)
-                    for name in names:
-                        one_run(name, case, turn, origin, directory, options, results)
+                for turn in range(1 if group == [IDLE] else options.rounds):
+                    for case in group:
+                        print(f"{case}, round {turn + 1}", flush=True)
+                        for name in names:
+                            one_run(name, case, turn, origin, directory, options, results)
             finally:
                 origin.stop()
     rows = rows_of(results, options)

@@ -11,13 +11,21 @@ use tokio::task::LocalSet;
 
 pub fn serve(arguments: &Arguments) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let response = Rc::new(fixed_response(arguments.payload));
+    // Where it listens on every address, each answer says on which one it was asked.
+    let shows_address = arguments.listen.ip().is_unspecified();
+    let response = Rc::new(fixed_response(arguments.payload, ""));
     LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind(arguments.listen).await?;
         loop {
             let (client, _) = listener.accept().await?;
             client.set_nodelay(true)?;
-            let (mode, origin, response) = (arguments.mode, arguments.origin, response.clone());
+            let (mode, origin) = (arguments.mode, arguments.origin);
+            let response = match client.local_addr() {
+                Ok(address) if shows_address => {
+                    Rc::new(fixed_response(arguments.payload, &format!("X-Endpoint: {}\r\n", address.ip())))
+                }
+                _ => response.clone(),
+            };
             tokio::task::spawn_local(async move {
                 // A connection that ends with an error is the load generator's to report.
                 let _ = match mode {
@@ -90,8 +98,8 @@ async fn answer(mut client: TcpStream, response: &[u8]) -> io::Result<()> {
     }
 }
 
-fn fixed_response(payload: usize) -> Vec<u8> {
-    let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {payload}\r\n\r\n").into_bytes();
+fn fixed_response(payload: usize, fields: &str) -> Vec<u8> {
+    let mut response = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {payload}\r\n\r\n").into_bytes();
     response.resize(response.len() + payload, b'r');
     response
 }

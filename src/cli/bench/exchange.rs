@@ -13,7 +13,8 @@ use std::sync::{Arc, OnceLock};
 /// What each exchange sends.
 #[derive(Clone, Debug)]
 pub enum Work {
-    Http { request: Arc<[u8]>, method: Method },
+    /// One request, or several of which each exchange sends one by chance.
+    Http { requests: Arc<[Box<[u8]>]>, method: Method },
     Echo { payload: Arc<[u8]> },
 }
 
@@ -79,7 +80,8 @@ impl Expectation {
 
 /// The memory of one connection's exchanges, reused by each.
 pub struct Exchange {
-    sent: Chunk,
+    /// What every exchange sends; `None` if they differ.
+    sent: Option<Chunk>,
     outgoing: Outgoing,
     head: ResponseHead,
     /// The start of a head whose end has not arrived.
@@ -93,11 +95,14 @@ const HEAD_BYTES_MAX: usize = 256 * 1024;
 impl Exchange {
     pub fn new(work: &Work) -> Exchange {
         let sent = match work {
-            Work::Http { request, .. } => request,
-            Work::Echo { payload } => payload,
+            Work::Http { requests, .. } => match &requests[..] {
+                [request] => Some(Chunk::copy_of(request)),
+                _ => None,
+            },
+            Work::Echo { payload } => Some(Chunk::copy_of(payload)),
         };
         Exchange {
-            sent: Chunk::copy_of(sent),
+            sent,
             outgoing: Outgoing::default(),
             head: ResponseHead::new(),
             partial: Vec::new(),
@@ -106,8 +111,16 @@ impl Exchange {
     }
 
     /// Sends once and receives the whole answer. After an error the connection is of no more use.
-    pub async fn perform(&mut self, stream: &Stream, work: &Work) -> Result<Answer, Wrong> {
-        self.outgoing.chunk(self.sent.clone());
+    /// `random` decides what is sent where requests differ.
+    pub async fn perform(&mut self, stream: &Stream, work: &Work, random: u64) -> Result<Answer, Wrong> {
+        match (&self.sent, work) {
+            (Some(sent), _) => self.outgoing.chunk(sent.clone()),
+            (None, Work::Http { requests, .. }) => {
+                let index = ((u128::from(random) * requests.len() as u128) >> 64) as usize;
+                self.outgoing.text().extend_from_slice(&requests[index]);
+            }
+            (None, Work::Echo { .. }) => {}
+        }
         stream.send(&mut self.outgoing).await.map_err(|error| Wrong::new(ErrorKind::Send, error))?;
         match work {
             Work::Http { method, .. } => self.receive_response(stream, *method).await,

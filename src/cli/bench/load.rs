@@ -305,7 +305,7 @@ async fn attempt(run: &Run, stream: &mut Option<Stream>, exchange: &mut Exchange
             empty.insert(connected.map_err(|error| Wrong::new(ErrorKind::Connect, error))?)
         }
     };
-    exchange.perform(stream, &settings.work).await
+    exchange.perform(stream, &settings.work, run.engine.random()).await
 }
 
 /// Makes requests due as the schedule says, until the run is over.

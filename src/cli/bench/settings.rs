@@ -42,6 +42,9 @@ pub struct LoadArguments {
     /// An answer that takes longer is an error
     #[arg(long, value_parser = duration, default_value = "10s", value_name = "TIME")]
     pub timeout: Duration,
+    /// Put a number below this, by chance, in place of each {} in the URL's path: other requests for other routes
+    #[arg(long, value_name = "COUNT")]
+    pub vary: Option<usize>,
     /// HTTP method
     #[arg(short = 'X', long, default_value = "GET", value_name = "NAME")]
     pub method: String,
@@ -111,6 +114,7 @@ const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 1_000_000;
 const THREADS_MAX: usize = 256;
 const RATE_MAX: f64 = 100_000_000.0;
+const VARY_MAX: usize = 1_000_000;
 const PAYLOAD_MAX: usize = 64 << 20;
 /// How long the first connection may take before the server counts as unreachable.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -185,9 +189,19 @@ fn destination(url: &str, arguments: &LoadArguments) -> Result<(SocketAddr, Work
         None => (rest, "/".to_owned()),
     };
     let path = path.split('#').next().unwrap_or("/");
-    let request = request(authority, path, arguments)?;
+    let requests: Vec<Box<[u8]>> = match arguments.vary {
+        None => vec![request(authority, path, arguments)?.into()],
+        Some(count) => {
+            within("--vary", count, 1, VARY_MAX)?;
+            if !path.contains("{}") {
+                return Err(format!("--vary needs a {{}} in the path, and {path:?} has none"));
+            }
+            let one = |number: usize| request(authority, &path.replace("{}", &number.to_string()), arguments);
+            (0..count).map(|number| one(number).map(Into::into)).collect::<Result<_, _>>()?
+        }
+    };
     let method = Method::from_bytes(arguments.method.as_bytes());
-    Ok((resolve(authority, Some(80))?, Work::Http { request: request.into(), method }))
+    Ok((resolve(authority, Some(80))?, Work::Http { requests: requests.into(), method }))
 }
 
 /// The bytes of each request.
@@ -277,7 +291,7 @@ mod tests {
 
     fn request_of(settings: &Settings) -> String {
         match &settings.work {
-            Work::Http { request, .. } => String::from_utf8_lossy(request).into_owned(),
+            Work::Http { requests, .. } => String::from_utf8_lossy(&requests.concat()).into_owned(),
             Work::Echo { .. } => panic!("not http"),
         }
     }
@@ -295,6 +309,13 @@ mod tests {
     }
 
     #[test]
+    fn a_varied_path_is_many_requests() {
+        let settings = checked(&["http://127.0.0.1/s-{}/{}", "--vary", "12"]).unwrap();
+        let text = request_of(&settings);
+        assert!(text.starts_with("GET /s-0/0 HTTP/1.1\r\n") && text.contains("GET /s-11/11 HTTP/1.1\r\n"), "{text}");
+    }
+
+    #[test]
     fn what_cannot_be_loaded_is_one_sentence() {
         for (line, says) in [
             (&["ftp://a/"][..], "is not a URL"),
@@ -303,6 +324,8 @@ mod tests {
             (&["http://127.0.0.1/", "--rate", "0"][..], "--rate must be above 0"),
             (&["http://127.0.0.1/", "-H", "nonsense"][..], "is not a header"),
             (&["http://127.0.0.1/a b"][..], "percent-encoded"),
+            (&["http://127.0.0.1/", "--vary", "3"][..], "--vary needs a {}"),
+            (&["http://127.0.0.1/{}", "--vary", "0"][..], "--vary must be from 1"),
             (&["http://127.0.0.1/", "-d", "10"][..], "the unit is ms, s, m or h"),
         ] {
             let error = checked(line).unwrap_err();

@@ -13,7 +13,7 @@ pub fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned(),
         address,
-        work: Work::Http { request: request.into(), method: Method::Get },
+        work: Work::Http { requests: [request.into()].into(), method: Method::Get },
         expectation: Expectation { status: None, length: None, any_length: false },
         connections: 1,
         threads: 1,
