@@ -107,6 +107,8 @@ def run_ringgate(running: Running, case: Case, seconds: float) -> dict:
 
 # Enough to open every connection on both sides.
 WARM_UP_SECONDS = 0.4
+# What the control plane must have managed of the table swaps for a run to count.
+SWAPS_SHARE_MIN = 0.9
 LOADS = {"ringgate": run_ringgate, "wrk": run_wrk}
 
 
@@ -121,6 +123,8 @@ def sample(running: Running, case: Case, seconds: float, load: str = "ringgate")
         spent_us = (cpu_ns(running) - before) / 1000
     wrong, errors, requests = result["wrong"], result["errors"], result["requests"]
     error = "" if requests and not wrong and not errors else f"{wrong} wrong answers, {errors} errors, {requests} requests"
+    if swaps and swaps.per_second_done < SWAPS_SHARE_MIN * case.swaps:
+        error = f"{swaps.per_second_done:.0f} table swaps a second instead of {case.swaps}"
     requests = max(requests, 1)
     return Sample(spent_us / requests, requests, requests * 1e6 / max(result["micros"], 1),
                   result["p50"], result["p99"], result["p999"], error, swaps.per_second_done if swaps else 0.0)

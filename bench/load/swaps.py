@@ -40,7 +40,8 @@ class Swaps:
         begun, fresh = time.monotonic(), self.config.with_suffix(".fresh")
         number = 0
         while not self.ended.wait(max(0, begun + number / self.per_second - time.monotonic())):
-            os.link(self.variants[number % len(self.variants)], fresh)
+            # A symbolic link, so that two names are never one file: renaming would do nothing then.
+            os.symlink(self.variants[number % len(self.variants)], fresh)
             os.replace(fresh, self.config)
             self.running.process.send_signal(signal.SIGHUP)
             number += 1
