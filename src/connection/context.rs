@@ -140,13 +140,15 @@ impl Context {
     /// Closes the idle connections to endpoints that the snapshot in force does not have.
     pub fn forget_endpoints(&self) {
         let view = self.view();
-        let known: std::collections::HashSet<u32> = view
-            .snapshot
-            .upstreams
-            .iter()
-            .flat_map(|upstream| upstream.endpoints.iter().map(|endpoint| endpoint.identity.id))
-            .collect();
-        self.idle.retain(|endpoint| known.contains(&endpoint), self.worker);
+        let mut known = Vec::new();
+        for endpoint in view.snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
+            let id = endpoint.identity.id as usize;
+            if known.len() <= id {
+                known.resize(id + 1, false);
+            }
+            known[id] = true;
+        }
+        self.idle.retain(|endpoint| known.get(endpoint as usize).is_some_and(|known| *known), self.worker);
     }
 
     /// Gives back idle connections to endpoints as they end. One task of the worker runs it.

@@ -14,8 +14,13 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone, Debug)]
 pub enum Work {
     /// One request, or several of which each exchange sends one by chance.
-    Http { requests: Arc<[Box<[u8]>]>, method: Method },
-    Echo { payload: Arc<[u8]> },
+    Http {
+        requests: Arc<[Box<[u8]>]>,
+        method: Method,
+    },
+    Echo {
+        payload: Arc<[u8]>,
+    },
 }
 
 /// What a right answer looks like.

@@ -6,6 +6,7 @@
 mod bind;
 mod changes;
 mod drain;
+mod retired;
 mod signals;
 mod thread;
 mod unix;
@@ -24,6 +25,7 @@ use crate::telemetry::access_log::LogThread;
 use crate::telemetry::{ConfigStats, log};
 use crate::upstream::Registry;
 use changes::Changes;
+use retired::Retired;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -86,6 +88,7 @@ pub struct Supervisor {
 struct State {
     running: Running,
     registry: Registry,
+    retired: Arc<Retired>,
 }
 
 /// Why a reload changed nothing.
@@ -104,7 +107,7 @@ impl Supervisor {
             wakers: start.wakers,
             log: start.log,
             stats: start.stats,
-            state: Mutex::new(State { running: start.running, registry: start.registry }),
+            state: Mutex::new(State { running: start.running, registry: start.registry, retired: Arc::default() }),
             wanted: Notify::new(),
             watched_changed: Notify::new(),
         })
@@ -166,6 +169,7 @@ impl Supervisor {
             log::info!("listening name={} address={}", listener.name, listener.bound_address());
         }
         drain::report_removed(&old, &snapshot);
+        state.retired.add(old);
         Ok(ReloadOutcome { applied: true, generation, text })
     }
 
