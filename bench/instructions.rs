@@ -13,7 +13,7 @@ mod protocol;
 mod router;
 
 use ringgate::balancer::{Balance, Picker};
-use ringgate::protocol::http::{Method, RequestHead, ResponseHead, Version};
+use ringgate::protocol::http::{Method, PathPolicy, RequestHead, ResponseHead, Version};
 use ringgate::protocol::http1::{
     Forwarding, HeadLimits, ResponseOptions, parse_request, parse_response, write_request, write_response,
 };
@@ -28,6 +28,7 @@ type Case = fn(u64);
 const CASES: &[(&str, Case)] = &[
     ("request_parse", request_parse),
     ("request_write", request_write),
+    ("path_normalize", path_normalize),
     ("response_parse", response_parse),
     ("response_write", response_write),
     ("route_of_1", |times| route(1, times)),
@@ -51,6 +52,15 @@ fn request_parse(times: u64) {
     let mut head = RequestHead::new();
     for _ in 0..times {
         let _ = black_box(parse_request(black_box(protocol::GET), &HeadLimits::default(), &mut head));
+    }
+}
+
+/// A path in its form, as nearly all are.
+fn path_normalize(times: u64) {
+    let mut head = RequestHead::new();
+    let _ = parse_request(protocol::GET, &HeadLimits::default(), &mut head);
+    for _ in 0..times {
+        let _ = black_box(black_box(&mut head).normalize_path(PathPolicy::Merge));
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::balancer::Balance;
 use crate::base::{Address, Networks, Sharded};
 use crate::health::PaceRule;
-use crate::router::Router;
+use crate::router::{PathPolicy, Router};
 use crate::telemetry::RouteStats;
 use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
 use arc_swap::ArcSwap;
@@ -98,6 +98,8 @@ impl Protocol {
 pub struct HttpSettings {
     /// Request head → index into [`Snapshot::routes`].
     pub router: Router,
+    /// The form that request paths are put into, for the router and the endpoint alike.
+    pub path_policy: PathPolicy,
     /// Clients whose X-Forwarded-* and Forwarded headers are believed and extended; others' are replaced.
     pub trusted: Networks,
     /// Bytes; the request line and all fields.

@@ -12,6 +12,7 @@ pub enum Failure {
     ClientHelloTooLarge,
     ClientHelloTimeout,
     RequestMalformed,
+    RequestPathRefused,
     RequestHeadTimeout,
     RequestHeadTooLarge,
     RequestTargetTooLong,
@@ -100,6 +101,7 @@ table! {
     ClientHelloTooLarge   => 0,   Client, Never, "client_hello_too_large", "The TLS ClientHello is larger than this gateway allows.";
     ClientHelloTimeout    => 0,   Client, Never, "client_hello_timeout", "The TLS ClientHello did not arrive in time.";
     RequestMalformed      => 400, Client, Never, "request_malformed", "The request is not valid HTTP.";
+    RequestPathRefused    => 400, Client, Never, "request_path_refused", "The request path is not in a form that this gateway forwards.";
     RequestHeadTimeout    => 408, Client, Never, "request_head_timeout", "The request head did not arrive in time.";
     RequestHeadTooLarge   => 431, Client, Never, "request_head_too_large", "The request head is larger than this gateway allows.";
     RequestTargetTooLong  => 414, Client, Never, "request_target_too_long", "The request target is longer than this gateway allows.";

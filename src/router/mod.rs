@@ -4,14 +4,16 @@
 //! the longest `*.suffix` before none; then an exact path before the longest prefix; then one that names methods before one
 //! that does not. Two that tie are a [`Conflict`], so the order of routes never matters.
 //!
-//! Paths are compared as they were received: not decoded, dot segments not resolved, the query left off. Whether `/a/../b`
-//! should be resolved is for whoever sits in front of the router; here it is a path with a segment `..`.
+//! Paths are compared byte for byte, the query left off. That `/a/../b` is `/b` is settled before: a request's path is put
+//! into the form of the listener's [`PathPolicy`], and that form is what the router and the endpoint get.
 
 mod hosts;
 mod paths;
 
 #[cfg(test)]
 mod tests;
+
+pub use crate::protocol::http::PathPolicy;
 
 use crate::protocol::http::Method;
 use hosts::Hosts;

@@ -3,10 +3,10 @@
 
 use ringgate::control::config;
 use ringgate::protocol::client_hello;
-use ringgate::protocol::http::{Known, Method, RequestHead, ResponseHead, Version};
+use ringgate::protocol::http::{Known, Method, PathPolicy, RequestHead, ResponseHead, Version, normalize};
 use ringgate::protocol::http1::{
     ChunkLimits, ChunkedDecoder, ChunkedError, ChunkedEvent, Forwarding, HeadLimits, Parsed, ResponseOptions,
-    parse_request, parse_response, write_request, write_response,
+    describe_refused, parse_request, parse_response, write_request, write_response,
 };
 use ringgate::protocol::proxy::{self, Parsed as ProxyParsed, Version::V2 as Version2};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +17,8 @@ const LIMITS: HeadLimits = HeadLimits { head_max: 2048, headers_max: 20, target_
 /// in one way.
 pub fn request_head(bytes: &[u8]) {
     let mut head = RequestHead::new();
+    describe_refused(bytes, &mut head);
+    let _ = (head.method_bytes(), head.path(), head.query(), head.host());
     let whole = parse_request(bytes, &LIMITS, &mut head);
     let Ok(Parsed::Complete(len)) = whole else {
         check_part(bytes, |part| parse_request(part, &LIMITS, &mut RequestHead::new()).ok(), None);
@@ -25,8 +27,16 @@ pub fn request_head(bytes: &[u8]) {
     assert!(len <= bytes.len() && len <= LIMITS.head_max + 8);
     assert!(head.headers.len() <= LIMITS.headers_max && head.target().len() <= LIMITS.target_max);
     check_part(&bytes[..len], |part| parse_request(part, &LIMITS, &mut RequestHead::new()).ok(), Some(len));
-    let clients = [Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), None];
-    for client in clients {
+    let clients = [
+        (Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), PathPolicy::Off),
+        (Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), PathPolicy::Merge),
+        (None, PathPolicy::Strict),
+    ];
+    for (client, policy) in clients {
+        let mut head = head.clone();
+        if head.normalize_path(policy).is_err() {
+            continue;
+        }
         let trusted = client.is_none_or(|client| client.is_ipv6());
         let request_id = trusted.then_some(&b"id"[..]);
         let forwarding =
@@ -42,6 +52,23 @@ pub fn request_head(bytes: &[u8]) {
         let framings = back.headers.has(Known::ContentLength) as u8 + back.headers.has(Known::TransferEncoding) as u8;
         assert!(framings <= 1);
         assert_eq!(back.headers.get_all(Known::XForwardedFor).count(), 1);
+    }
+}
+
+const POLICIES: [PathPolicy; 4] = [PathPolicy::Off, PathPolicy::Resolve, PathPolicy::Merge, PathPolicy::Strict];
+
+/// A path's form is no longer than the path, is its own form, and holds nothing of what it was to be rid of.
+pub fn path(bytes: &[u8]) {
+    let path = [b"/", bytes.strip_prefix(b"/").unwrap_or(bytes)].concat();
+    for policy in POLICIES {
+        let mut form = path.clone();
+        let Ok(len) = normalize(&mut form, policy) else { continue };
+        form.truncate(len);
+        let mut again = form.clone();
+        assert_eq!(normalize(&mut again, policy), Ok(len));
+        assert_eq!(again, form);
+        let dots = form.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"." | b".."));
+        assert!(policy == PathPolicy::Off || (form[0] == b'/' && !dots));
     }
 }
 

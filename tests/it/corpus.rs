@@ -16,6 +16,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         .map(|file| file.unwrap().path())
         .map(|path| (path.display().to_string(), std::fs::read(&path).unwrap()))
         .collect();
+    seeds.extend(crate::conformance::seeds::of(target));
     seeds.sort();
     assert!(!seeds.is_empty());
     seeds
@@ -66,6 +67,11 @@ fn run(target: &str, check: fn(&[u8]), cases: u32) {
 #[test]
 fn request_head() {
     run("request_head", checks::request_head, 4000);
+}
+
+#[test]
+fn path() {
+    run("path", checks::path, 4000);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 on_each_engine!(
     refuses_malformed_requests,
+    logs_what_it_refused,
     refuses_what_no_route_takes,
     refuses_what_is_too_large,
     refuses_unknown_expectations_and_codings,
@@ -61,6 +62,37 @@ fn refuses_malformed_requests(engine: Engine) {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
     assert_eq!(client.response().status, 400);
     gate.wait_access("reason", "request_body_malformed");
+}
+
+/// Who asks at night why a client gets 400 is told which request it was, and which rule it broke.
+fn logs_what_it_refused(engine: Engine) {
+    let origin = Origin::text("never");
+    let gate = Gate::http(engine, &[&origin]);
+    for (sent, method, path, host, detail) in [
+        ("GET /a?token=1 HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", "GET", "/a", "a", "field_name"),
+        (
+            "POST /b HTTP/1.1\r\nHost: b\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST",
+            "/b",
+            "b",
+            "framing",
+        ),
+        ("PUT /c HTTP/1.1\r\n\r\n", "PUT", "/c", "", "host"),
+        ("GET /d\\e HTTP/1.1\r\nHost: d\r\n\r\n", "GET", "/d\\e", "d", "path_backslash"),
+        ("\"\u{7}\" nonsense\r\n\r\n", "\"\u{7}\"", "nonsense", "", "start_line"),
+    ] {
+        assert_eq!(gate.client().send(sent).response().status, 400, "{sent}");
+        let record = gate.wait_access("path", path);
+        assert_eq!(
+            (&record["method"], &record["host"], &record["detail"]),
+            (&method.into(), &host.into(), &detail.into())
+        );
+    }
+    // What never ended is told as far as it came.
+    let mut client = gate.client();
+    client.send("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n");
+    assert_eq!(client.response().status, 405);
+    assert_eq!(gate.wait_access("path", "db:5432")["method"], "CONNECT");
 }
 
 fn refuses_what_no_route_takes(engine: Engine) {

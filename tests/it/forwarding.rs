@@ -10,6 +10,7 @@ on_each_engine!(
     gives_each_request_an_id,
     rewrites_the_absolute_form,
     passes_the_asterisk_form,
+    routes_by_the_path_that_the_origin_gets,
     tunnels_after_101,
     a_refused_upgrade_stays_http,
     picks_the_most_specific_route,
@@ -89,6 +90,39 @@ fn passes_the_asterisk_form(engine: Engine) {
     assert_eq!(gate.client().send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").response().status, 200);
     let request = origin.request();
     assert_eq!((request.method.as_str(), request.target.as_str()), ("OPTIONS", "*"));
+}
+
+/// The route's view of a path is the origin's, whatever the listener does with it.
+fn routes_by_the_path_that_the_origin_gets(engine: Engine) {
+    for (policy, sent, expected) in [
+        ("merge", "/x/..//%61dmin/./?q=/../%61", Some(("admin", "/admin/?q=/../%61"))),
+        ("merge", "http://a//admin/x", Some(("admin", "/admin/x"))),
+        ("resolve", "/x/../admin/a//b", Some(("admin", "/admin/a//b"))),
+        ("resolve", "//admin", Some(("all", "//admin"))),
+        ("strict", "/%61dmin", Some(("admin", "/admin"))),
+        ("strict", "//admin", None),
+        ("strict", "/x%2Fadmin", None),
+        ("off", "/x/../admin", Some(("all", "/x/../admin"))),
+        ("off", "/%61dmin//", Some(("all", "/%61dmin//"))),
+    ] {
+        let origins = ["all", "admin"].map(|_| Origin::http(|request| Response::ok(request.target.clone())));
+        let config = Gate::http_config(&[&origins[0]], "");
+        let listener = format!("protocol = \"http\"\npath_normalize = \"{policy}\"\n");
+        let mut config = config.replacen("protocol = \"http\"\n", &listener, 1);
+        config.push_str("[[route]]\nlistener = \"web\"\npath = \"/admin\"\nupstream = \"admin\"\n");
+        config.push_str(&format!("[upstream.admin]\nendpoints = [\"{}\"]\n", origins[1].address));
+        let gate = Gate::start(engine, &config);
+        let response = gate.client().send(format!("GET {sent} HTTP/1.1\r\nHost: a\r\n\r\n")).response();
+        let Some((upstream, target)) = expected else {
+            assert_eq!(response.status, 400, "{policy} {sent}");
+            gate.wait_access("reason", "request_path_refused");
+            continue;
+        };
+        assert_eq!((response.status, response.text().as_str()), (200, target), "{policy} {sent}");
+        assert_eq!(origins[usize::from(upstream == "admin")].request().target, target, "{policy} {sent}");
+        let record = gate.wait_access("status", 200);
+        assert_eq!(record["path"], target.split('?').next().unwrap_or_default(), "{policy} {sent}");
+    }
 }
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";

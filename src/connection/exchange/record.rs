@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub connection_reused: bool,
     pub status: u16,
     pub failure: Option<Failure>,
+    /// Which rule a refused request broke.
+    pub detail: Option<&'static str>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub request_sent: Option<Instant>,
@@ -132,6 +134,7 @@ impl Record {
             attempts: self.attempts,
             connection_reused: self.connection_reused,
             reason: self.failure.map(|failure| failure.verdict().name),
+            detail: self.detail,
             request_id: self.shown_request_id(request),
         };
         context.access_log.http(context.worker_stats(), &record);

@@ -1,9 +1,10 @@
 //! HTTP/1.0 and 1.1 over streams, on either side of the exchange, and the life of a client's connection.
 //!
 //! `reader` and `writer` are the two directions of one stream and serve both sides; `sides` puts them under the
-//! exchange's interface; `serve` is a client's connection from its first byte to its last.
+//! exchange's interface; `refuse` answers what is not understood; `serve` is a client's connection from its first byte to its last.
 
 mod reader;
+mod refuse;
 mod serve;
 mod sides;
 mod writer;

@@ -98,6 +98,11 @@ impl MessageReader {
         self.pending = chunk;
     }
 
+    /// What has arrived of a head that was not taken.
+    pub(super) fn head_so_far(&self) -> &[u8] {
+        if self.partial.is_empty() { &self.pending } else { &self.partial }
+    }
+
     /// What has arrived and was not used.
     pub(super) fn take_pending(&mut self) -> Chunk {
         std::mem::replace(&mut self.pending, Chunk::empty())

@@ -13,19 +13,19 @@
 //! whole state, room for what it may never do included.
 
 use super::reader::{MessageReader, ReadError};
+use super::refuse::{Refusal, refuse};
 use super::sides::{Sink, Source};
 use super::writer::MessageWriter;
 use crate::base::Instant;
 use crate::connection::connect::UpstreamConnection;
-use crate::connection::exchange::{self, BodySink as _, Outcome, Record, RequestId, ResponseSink as _, Scene};
+use crate::connection::exchange::{self, Outcome, Record, RequestId, Scene};
 use crate::connection::opening::park;
 use crate::connection::relay::relay;
 use crate::connection::{Client, Context};
 use crate::engine::{Chunk, Engine, Outgoing, Stream};
 use crate::health::{Failure, PaceRule};
 use crate::protocol::http::{RequestHead, ResponseHead, Version};
-use crate::protocol::http1::{ErrorResponse, HeadError, HeadLimits, parse_request, write_error};
-use crate::router::METHODS;
+use crate::protocol::http1::{ErrorResponse, HeadLimits, parse_request, write_error};
 use crate::snapshot::{HttpSettings, Protocol};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -190,10 +190,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
             pin!(exchange::run(scene, &mut body, &mut sink, response, pair, &mut record)).await
         }
         Err(None) => return Next::Close,
-        Err(Some(failure)) => {
-            drop(reader.take_pending());
-            Box::pin(refuse(request, &mut sink, &mut record, failure)).await
-        }
+        Err(Some(refusal)) => Box::pin(refuse(refusal, request, reader, &mut sink, &mut record)).await,
     };
     record.bytes_received = reader.received();
     record.bytes_sent = sink.writer.sent();
@@ -284,52 +281,19 @@ async fn read_head(
     started: Instant,
     reader: &mut MessageReader,
     request: &mut RequestHead,
-) -> Result<(), Option<Failure>> {
+) -> Result<(), Option<Refusal>> {
     let limits =
         HeadLimits { head_max: settings.head_max, headers_max: settings.headers_max, target_max: settings.target_max };
     let deadline = started + settings.request_head_timeout;
-    let read = pin!(reader.head(stream, limits.head_max, |bytes| parse_request(bytes, &limits, request)));
-    match context.engine.timeout(deadline, read).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(ReadError::Head(error))) => Err(Some(head_failure(error))),
+    let read = {
+        let read = pin!(reader.head(stream, limits.head_max, |bytes| parse_request(bytes, &limits, request)));
+        context.engine.timeout(deadline, read).await
+    };
+    match read {
+        Ok(Ok(())) => request.normalize_path(settings.path_policy).map_err(|error| Some(error.into())),
+        Ok(Err(ReadError::Head(error))) => Err(Some(error.into())),
         Ok(Err(_)) => Err(None),
-        Err(_) => Err(Some(Failure::RequestHeadTimeout)),
-    }
-}
-
-/// Answers a request whose head was not understood.
-async fn refuse(request: &mut RequestHead, sink: &mut Sink<'_>, record: &mut Record, failure: Failure) -> Outcome {
-    let verdict = failure.verdict();
-    request.clear();
-    record.failure = Some(failure);
-    record.status = verdict.status;
-    // Of what is refused here, CONNECT alone is for its method; RFC 9110 section 15.5.6 wants the others named.
-    let is_method = failure == Failure::MethodNotAllowed;
-    sink.error(&ErrorResponse {
-        status: verdict.status,
-        text: verdict.text,
-        version: Version::Http11,
-        keep_alive: false,
-        head_only: false,
-        allow: is_method.then_some(METHODS.as_bytes()),
-        retry_after_s: None,
-        request_id: record.request_id.as_bytes(),
-    });
-    match sink.flush().await {
-        Ok(()) => Outcome::Close,
-        Err(_) => Outcome::Abort,
-    }
-}
-
-fn head_failure(error: HeadError) -> Failure {
-    match error {
-        HeadError::Malformed(_) => Failure::RequestMalformed,
-        HeadError::TooLarge | HeadError::TooManyFields => Failure::RequestHeadTooLarge,
-        HeadError::TargetTooLong => Failure::RequestTargetTooLong,
-        HeadError::VersionUnsupported => Failure::VersionUnsupported,
-        HeadError::TransferCodingUnknown => Failure::TransferCodingUnknown,
-        HeadError::MethodUnsupported => Failure::MethodNotAllowed,
-        HeadError::ExpectationUnknown => Failure::ExpectationUnknown,
+        Err(_) => Err(Some(Failure::RequestHeadTimeout.into())),
     }
 }
 

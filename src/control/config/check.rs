@@ -60,7 +60,9 @@ pub fn check(
     include_is_a_directory(top);
     upstreams.warn_unused();
     let mut ties = HashSet::new();
-    let finished = listeners.drafts.into_iter().map(|draft| finish(draft, &routes.rules, &mut ties, mistakes));
+    let mut unreachable = HashSet::new();
+    let finished =
+        listeners.drafts.into_iter().map(|draft| finish(draft, &routes.rules, &mut ties, &mut unreachable, mistakes));
     Some(Settings {
         process,
         drain_timeout: top.duration("drain_timeout"),
@@ -94,12 +96,20 @@ fn finish(
     draft: ListenerDraft,
     rules: &[routers::Rule],
     ties: &mut HashSet<(usize, usize)>,
+    unreachable: &mut HashSet<usize>,
     mistakes: &Mistakes,
 ) -> ListenerSettings {
     let mut settings = draft.settings;
     let own: Vec<_> = draft.rules.iter().filter_map(|index| rules.get(*index)).collect();
     match &mut settings.protocol {
         Protocol::Http(http) => {
+            for rule in &own {
+                if let Some(mistake) = routers::unreachable(rule, &settings.name, http.path_policy)
+                    && unreachable.insert(rule.route)
+                {
+                    mistakes.push(mistake);
+                }
+            }
             http.router = routers::build(&own, ties, mistakes);
             if own.is_empty() && !draft.broken {
                 let title = format!("no route belongs to listener `{}`", shown(&settings.name));

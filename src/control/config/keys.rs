@@ -278,6 +278,12 @@ pub static LISTENER: Table = Table {
         ),
         http("headers_max", Kind::Integer { min: 1, max: 256 }, "100", "Fields of a request head."),
         http(
+            "path_normalize",
+            Kind::Choice(&["merge", "resolve", "strict", "off"]),
+            "\"merge\"",
+            "The one form of a request's path that routes match and endpoints get. \"resolve\" resolves dot segments and writes percent-encoding in one way; \"merge\" also makes several slashes one; \"strict\" refuses dot segments, empty segments and encoded slashes with 400; \"off\" changes nothing. docs/routing.md has examples.",
+        ),
+        http(
             "target_max",
             Kind::Size { min: 64, max: MIB, unlimited: false },
             "\"8KiB\"",

@@ -9,7 +9,7 @@ use super::upstreams::{Upstreams, count};
 use super::values::{self, Source, shown};
 use crate::base::{Address, Networks};
 use crate::health::PaceRule;
-use crate::router::Router;
+use crate::router::{PathPolicy, Router};
 use crate::snapshot::{Destination, HttpSettings, Protocol, SocketSettings, TcpSettings, UdpSettings};
 use crate::upstream::{Transport, UpstreamIndex};
 use std::collections::HashMap;
@@ -238,6 +238,7 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
     };
     HttpSettings {
         router: Router::default(),
+        path_policy: path_policy(reader),
         trusted: networks(reader, "trusted"),
         head_max,
         headers_max: usize::try_from(reader.integer("headers_max")).unwrap_or(usize::MAX),
@@ -262,6 +263,12 @@ fn networks(reader: &Reader<'_, '_>, key: &str) -> Networks {
         }
     }
     networks
+}
+
+fn path_policy(reader: &Reader<'_, '_>) -> PathPolicy {
+    // In the order of the key's words.
+    const POLICIES: [PathPolicy; 4] = [PathPolicy::Merge, PathPolicy::Resolve, PathPolicy::Strict, PathPolicy::Off];
+    POLICIES.get(reader.choice("path_normalize")).copied().unwrap_or_default()
 }
 
 fn target_does_not_fit(reader: &Reader<'_, '_>, head_max: usize, target_max: usize) {

@@ -2,7 +2,9 @@
 //! them, and here they become mistakes that show both.
 
 use super::report::{Mistake, Mistakes, Place};
-use crate::router::{PathMatch, Router, RouterBuilder};
+use super::values::shown;
+use crate::protocol::http::normalize;
+use crate::router::{PathMatch, PathPolicy, Router, RouterBuilder};
 use std::collections::HashSet;
 
 /// What one route matches, as the file says it.
@@ -27,6 +29,27 @@ pub enum RulePath {
     Exact(String),
     /// By whole segments; with no slash at its end, so that any path is the empty prefix.
     Prefix(String),
+}
+
+/// The path of a rule that no request has, because the listener puts paths into another form; said once for each route.
+pub fn unreachable(rule: &Rule, listener: &str, policy: PathPolicy) -> Option<Mistake> {
+    let (RulePath::Exact(path) | RulePath::Prefix(path)) = &rule.path;
+    let mut form = path.clone().into_bytes();
+    let result = match form.is_empty() {
+        true => Ok(0),
+        false => normalize(&mut form, policy),
+    };
+    let (title, help) = match result {
+        Ok(len) if form[..len] == *path.as_bytes() => return None,
+        Ok(len) => {
+            let form = String::from_utf8_lossy(&form[..len]).into_owned();
+            (format!("no request has the path `{}`", shown(path)), format!("it arrives as `{}`", shown(&form)))
+        }
+        Err(error) => (format!("requests with the path `{}` are refused", shown(path)), format!("it has {error}")),
+    };
+    let help = format!("{help}: `path_normalize` puts paths into one form (docs/routing.md)");
+    let label = format!("this route matches nothing at listener `{}`", shown(listener));
+    Some(Mistake::error(title, rule.place.clone(), label).help(help))
 }
 
 /// The router of one listener. Ties are reported, each pair of routes once for all listeners.

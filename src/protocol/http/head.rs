@@ -1,6 +1,7 @@
 //! Request and response heads. Filled by a version's parser, read by `router` and `connection`, turned into bytes by a
 //! version's writer. They hold what was said, already checked; they decide nothing.
 
+use super::path::{self, PathError, PathPolicy};
 use super::{BodyLength, Headers, Method, Span, Version};
 
 /// How the request target was written (RFC 9112 section 3.2).
@@ -71,7 +72,7 @@ impl RequestHead {
         self.target.of(&self.headers.storage)
     }
 
-    /// The path as received, not decoded and not normalised; `/` where an absolute form has none, `*` for the asterisk
+    /// The path, as received until [`RequestHead::normalize_path`]; `/` where an absolute form has none, `*` for the asterisk
     /// form.
     pub fn path(&self) -> &[u8] {
         if self.form == TargetForm::Asterisk {
@@ -81,6 +82,36 @@ impl RequestHead {
             return b"/";
         }
         Span { start: self.path_and_query.start, len: self.path_len }.of(&self.headers.storage)
+    }
+
+    /// Puts the path into its form, here and for the endpoint. The query stays as it is.
+    ///
+    /// # Errors
+    /// Where the path has no safe reading; it stays as it was received.
+    #[inline]
+    pub fn normalize_path(&mut self, policy: PathPolicy) -> Result<(), PathError> {
+        if path::is_normal(self.path(), policy) { Ok(()) } else { self.rewrite_path(policy) }
+    }
+
+    fn rewrite_path(&mut self, policy: PathPolicy) -> Result<(), PathError> {
+        let received = self.path_and_query;
+        let storage = &mut self.headers.storage;
+        let start = storage.len();
+        // A copy behind all else: fields stay where they are.
+        storage.extend_from_within(received.start as usize..received.end() as usize);
+        let (path, query) = storage[start..].split_at_mut(self.path_len as usize);
+        let result = path::normalize(path, policy);
+        let query_len = query.len();
+        let Ok(len) = result else {
+            storage.truncate(start);
+            return result.map(|_| ());
+        };
+        storage.copy_within(start + self.path_len as usize.., start + len);
+        storage.truncate(start + len + query_len);
+        self.path_and_query = Span { start: start as u32, len: (len + query_len) as u32 };
+        self.path_len = len as u32;
+        self.line_len = 0;
+        Ok(())
     }
 
     /// What follows the first `?`, if there is one.

@@ -7,12 +7,14 @@
 mod head;
 mod headers;
 mod known;
+mod path;
 
 pub use head::{RequestHead, ResponseHead, TargetForm};
 pub(in crate::protocol) use headers::{Field, IRREGULAR, LISTED, Span, is_field_value};
 pub use headers::{Headers, InvalidField, Iter};
 pub use known::Known;
 pub(in crate::protocol) use known::token_is;
+pub use path::{PathError, PathPolicy, normalize};
 
 /// A request method. Methods are case-sensitive (RFC 9110 section 9.1); one that is not named here is `Other`, and
 /// [`RequestHead::method_bytes`] has its name.

@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod forwarding;
 mod output;
+mod refused;
 mod request;
 mod response;
 mod write;
@@ -22,6 +23,7 @@ pub use answer::{ErrorResponse, write_error};
 pub use chunked::{ChunkLimits, ChunkedDecoder, ChunkedError, ChunkedEvent, ChunkedStep};
 pub use error::{HeadError, Malformed};
 pub use forwarding::{Forwarding, request_id};
+pub use refused::describe_refused;
 pub use request::parse_request;
 pub use response::parse_response;
 pub use write::{

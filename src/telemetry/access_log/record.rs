@@ -46,10 +46,10 @@ pub struct HttpRecord<'a> {
     pub proxy: Option<&'a Address>,
     /// Of the client's connection, where a PROXY header said or says it.
     pub unique_id: Option<&'a [u8]>,
-    /// As received; empty if the head could not be parsed. The same for host and path.
+    /// As received, also of a head that was refused, as far as it can be told. The same for host; empty where there is none.
     pub method: &'a [u8],
     pub host: &'a [u8],
-    /// Without the query: queries carry secrets.
+    /// In the form that the endpoint gets. Without the query: queries carry secrets.
     pub path: &'a [u8],
     /// `HTTP/1.1` and the like.
     pub protocol: &'a str,
@@ -66,6 +66,8 @@ pub struct HttpRecord<'a> {
     pub connection_reused: bool,
     /// The name of the failure (`health::Verdict::name`); `None`: the request went well.
     pub reason: Option<&'a str>,
+    /// Which rule a refused request broke.
+    pub detail: Option<&'a str>,
     pub request_id: Option<&'a [u8]>,
 }
 
@@ -132,6 +134,7 @@ impl HttpRecord<'_> {
         object.number(key!("attempts"), u64::from(self.attempts));
         object.flag(key!("connection_reused"), self.connection_reused);
         name(&mut object, key!("reason"), self.reason);
+        name(&mut object, key!("detail"), self.detail);
         if let Some(request_id) = self.request_id {
             object.text(key!("request_id"), request_id, REQUEST_ID_BYTES_MAX);
         }

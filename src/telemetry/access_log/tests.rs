@@ -45,6 +45,7 @@ fn request() -> HttpRecord<'static> {
         attempts: 2,
         connection_reused: true,
         reason: None,
+        detail: None,
         request_id: Some(b"abc"),
     }
 }

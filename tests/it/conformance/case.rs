@@ -12,6 +12,8 @@ pub enum Client {
     Gets(Vec<u8>),
     /// These bytes; then the connection ends in good order.
     GetsAndEnd(Vec<u8>),
+    /// These bytes and the end; but the client sends what it must not, which may turn the end into a reset.
+    GetsAndAnyEnd(Vec<u8>),
     /// Some of these bytes, which are not a whole response, and the end of the connection; or 502, where none has gone
     /// out when the gateway sees that more will not come.
     GetsBroken(Vec<u8>),
@@ -166,6 +168,11 @@ impl Case {
         self
     }
 
+    pub fn gets_and_any_end(mut self, bytes: impl AsRef<[u8]>) -> Case {
+        self.client = Client::GetsAndAnyEnd(bytes.as_ref().to_vec());
+        self
+    }
+
     pub fn gets_broken(mut self, bytes: impl AsRef<[u8]>) -> Case {
         self.client = Client::GetsBroken(bytes.as_ref().to_vec());
         self
@@ -207,6 +214,7 @@ impl Case {
             Client::Own(status) => format!("{status}, kept open"),
             Client::Gets(bytes) => format!("{}, kept open", first(bytes)),
             Client::GetsAndEnd(bytes) => format!("{}, closed", first(bytes)),
+            Client::GetsAndAnyEnd(bytes) => format!("{}, closed", first(bytes)),
             Client::GetsBroken(_) => "502, or cut off once some of it has gone out".to_owned(),
             Client::OwnAndEnd(status) => format!("{status}, closed"),
             Client::Waits(_) => "waits for the rest".to_owned(),

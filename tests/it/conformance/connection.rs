@@ -32,8 +32,8 @@ fn persistence() -> Vec<Case> {
             format!("{}{}", get("Connection: close\r\n"), get("X: 2\r\n")),
             get(""),
         )
-        .gets_and_end(CLOSE)
-        .rfc("MUST NOT be processed"),
+        .gets_and_any_end(CLOSE)
+        .rfc("MUST NOT be sent, nor processed"),
     ]
 }
 

@@ -10,6 +10,7 @@ mod fields;
 mod framing;
 mod page;
 mod responses;
+pub mod seeds;
 mod stage;
 mod start_line;
 mod wire;

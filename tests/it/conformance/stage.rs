@@ -116,6 +116,10 @@ impl Stage {
                 expect(client, PROBED.as_bytes(), false).map_err(|fault| format!("on the same connection: {fault}"))
             }
             Client::GetsAndEnd(bytes) => same(&to_end(client)?, bytes, head),
+            Client::GetsAndAnyEnd(bytes) => {
+                let found = to_any_end(client);
+                if bytes.starts_with(&found) { Ok(()) } else { same(&found, bytes, head) }
+            }
             Client::GetsBroken(bytes) => {
                 let found = to_any_end(client);
                 // Where nothing of it had gone out, it could still be replaced.

@@ -3,7 +3,7 @@
 use super::case::{Case, OK, changed, get, incomplete, passed, refused};
 
 pub fn cases() -> Vec<Case> {
-    [lines(), request_line(), versions(), targets(), absolute_targets(), authorities()].concat()
+    [lines(), request_line(), versions(), targets(), paths(), absolute_targets(), authorities()].concat()
 }
 
 /// A request of this line, with a Host.
@@ -139,6 +139,46 @@ fn targets() -> Vec<Case> {
         refused(414, "9112 3", "a request line that never ends", format!("GET /{}", "x".repeat(9000)))
             .rfc("MUST be 414 where it is longer than is parsed"),
         refused(400, "9112 3", "a method that never ends", "x".repeat(9000)).rfc("SHOULD be 501").refused(431),
+    ]
+}
+
+fn paths() -> Vec<Case> {
+    const SAME: &str = "equivalent URIs; MAY be normalised (RFC 3986 section 6.2.2)";
+    const NONE: &str = "no equivalent of another URI";
+    let get = |path: &str| line(&format!("GET {path} HTTP/1.1"));
+    let form = |name, path: &str, form: &str| changed("9110 4.2.3", name, get(path), get(form)).rfc(SAME);
+    let bad = |name, path: &str| refused(400, "9110 4.2.3", name, get(path));
+    vec![
+        form("dot segments", "/a/./b/../c?d=/../e", "/a/c?d=/../e"),
+        form("encoded dot segments", "/a/%2e%2E/b", "/b"),
+        form("encoded letters", "/%61%62%7e", "/ab~"),
+        form("hexadecimal digits in lower case", "/%c3%a9", "/%C3%A9"),
+        changed("9110 4.2.3", "several slashes", get("//a///b//"), get("/a/b/"))
+            .rfc(NONE)
+            .why("To many origins they are one; `path_normalize` has other choices."),
+        changed(
+            "9110 4.2.3",
+            "dot segments in absolute form",
+            get("http://b/x/../y?z"),
+            "GET /y?z HTTP/1.1\r\nHost: b\r\n\r\n",
+        )
+        .rfc(SAME),
+        passed("9110 4.2.3", "an encoded slash", get("/a%2Fb")).rfc(NONE),
+        passed("9110 4.2.3", "a percent sign encoded twice", get("/%252e%252e/a")).rfc(NONE),
+        passed("9110 4.2.3", "path parameters", get("/a;b=c/d;e")).rfc(NONE),
+        bad("`..` above the root", "/../a")
+            .rfc("RFC 3986 section 5.2.4 drops it")
+            .why("No client sends it that means well."),
+        bad("encoded `..` above the root", "/%2e%2e/a").rfc("RFC 3986 section 5.2.4 drops it"),
+        bad("a dot segment behind an encoded slash", "/a%2f..%2fb")
+            .rfc(NONE)
+            .why("To an origin that decodes it is `/b`."),
+        bad("a dot segment with a parameter", "/a/..;x/b").rfc(NONE).why("To servlet containers it is `/b`."),
+        bad("a backslash", "/a\\..\\b").rfc("no URI").why("To some origins it is a slash."),
+        bad("an encoded NUL", "/a%00b").rfc(NONE).why("To some origins the path ends there."),
+        bad("an overlong slash", "/a%c0%afb").rfc(NONE).why("To sloppy decoders it is a slash."),
+        bad("a percent sign without digits", "/100%").rfc("no URI"),
+        bad("a percent sign with other letters", "/%zz").rfc("no URI"),
     ]
 }
 

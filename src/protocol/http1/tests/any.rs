@@ -202,3 +202,38 @@ proptest! {
         }
     }
 }
+
+/// The path of the listener's form: what the router gets, what the endpoint gets, and neither of them another.
+#[test]
+fn the_route_and_the_endpoint_see_one_path() {
+    let path = prop::collection::vec(
+        prop::sample::select(vec!["/", ".", "..", "%2e", "%41", "%2f", "a", "b;c", "%c3%a9", "\u{e9}", "//", "%7E"]),
+        0..10,
+    );
+    let policy =
+        prop::sample::select(vec![PathPolicy::Off, PathPolicy::Resolve, PathPolicy::Merge, PathPolicy::Strict]);
+    let query = prop::sample::select(vec!["", "?", "?q=/../%41//"]);
+    let start = prop::sample::select(vec!["/", "http://b/", "http://b"]);
+    let all = (start, path, query, policy, any_line(), any_line());
+    proptest!(|((start, path, query, policy, first, second) in all)| {
+        let target = format!("{start}{}{query}", if start.ends_with('/') { path.concat() } else { String::new() });
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{first}{second}\r\n");
+        let mut head = RequestHead::new();
+        let Ok(Parsed::Complete(_)) = parse_request(bytes.as_bytes(), &LIMITS, &mut head) else { return Ok(()) };
+        let mut as_received = Vec::new();
+        write_request(&mut as_received, &head, &forwarding());
+        if head.normalize_path(policy).is_err() {
+            return Ok(());
+        }
+        let mut written = Vec::new();
+        write_request(&mut written, &head, &forwarding());
+        let mut endpoint = RequestHead::new();
+        prop_assert_eq!(parse_request(&written, &LIMITS, &mut endpoint), Ok(Parsed::Complete(written.len())));
+        prop_assert_eq!(endpoint.path(), head.path());
+        prop_assert_eq!(endpoint.query(), head.query());
+        prop_assert_eq!(head.query(), query.strip_prefix('?').map(str::as_bytes));
+        // The line apart, all is as it would have been.
+        let rest = |bytes: &[u8]| bytes[memchr::memchr(b'\n', bytes).unwrap_or(0)..].to_vec();
+        prop_assert_eq!(rest(&written), rest(&as_received));
+    });
+}
