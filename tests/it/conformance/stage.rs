@@ -210,12 +210,14 @@ fn to_end(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
     until(stream, |_| false)
 }
 
-/// Everything up to an end of either kind, which comes because the client asks for it.
+/// Everything up to an end of either kind, or to the gateway's own answer that stands in place of it.
 fn to_any_end(stream: &mut TcpStream) -> Vec<u8> {
-    let _ = stream.shutdown(Shutdown::Write);
     let mut found = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {
+        if check_own(&found, 502, "").is_ok() {
+            return found;
+        }
         match stream.read(&mut buffer) {
             Ok(0) => return found,
             Ok(count) => found.extend_from_slice(&buffer[..count]),
