@@ -3,7 +3,7 @@
 use super::case::{Case, GET, OK, answered, changed, get, passed, post, refused};
 
 pub fn cases() -> Vec<Case> {
-    [expectations(), upgrades(), clear_http2(), methods()].concat()
+    [expectations(), early_answers(), upgrades(), clear_http2(), methods()].concat()
 }
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -57,6 +57,11 @@ fn expectations() -> Vec<Case> {
             post("Expect : 100-continue\r\nContent-Length: 3\r\n", "abc"),
         )
         .rfc("MUST be 400"),
+    ]
+}
+
+fn early_answers() -> Vec<Case> {
+    vec![
         changed(
             "9110 10.1.1",
             "an origin that does not read the body",
