@@ -6,10 +6,12 @@
 use super::context::Context;
 use super::pace::Pace;
 use crate::base::Instant;
-use crate::engine::{Chunk, Filled, Outgoing, Raced, Stream, join, race};
+use crate::engine::{Chunk, Filled, Outgoing, Stream};
 use crate::health::Failure;
 use std::cell::Cell;
-use std::io;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// What was relayed, and how it ended.
@@ -21,7 +23,8 @@ pub(super) struct Relayed {
     pub failure: Option<Failure>,
 }
 
-/// Relays until both directions have ended, one has failed, or nothing has moved for `idle_timeout`.
+/// Relays until both directions have ended, one has failed, or nothing has moved for `idle_timeout`. The caller then closes
+/// both streams.
 /// The chunks are what has been received already and is sent on first.
 pub(super) async fn relay(
     context: &Context,
@@ -29,21 +32,36 @@ pub(super) async fn relay(
     endpoint: (&Stream, Chunk),
     idle_timeout: Duration,
 ) -> Relayed {
-    let activity =
-        Activity { last: Cell::new(context.engine.now()), from_client: Cell::new(0), from_endpoint: Cell::new(0) };
-    let failed = {
-        let up = forward(context, client.0, endpoint.0, client.1, &activity, &activity.from_client);
-        let down = forward(context, endpoint.0, client.0, endpoint.1, &activity, &activity.from_endpoint);
-        let both = both_or_first_failure(up, down);
-        match race(both, idle(context, &activity.last, idle_timeout)).await {
-            Raced::First(failed) => failed,
-            Raced::Second(()) => None,
-        }
+    let activity = Activity {
+        last: Cell::new(context.engine.now()),
+        from_client: Cell::new(0),
+        from_endpoint: Cell::new(0),
+        one_ended: Cell::new(false),
     };
-    let failure = failed.map(|end| match end {
-        Ended::Client => Failure::ClientClosed,
-        Ended::Endpoint => Failure::UpstreamReset,
-    });
+    let failure = {
+        // Pinned here and polled by hand: futures that are handed to combinators are held twice, and moved each time.
+        let mut up = pin!(forward(context, client.0, endpoint.0, client.1, &activity, &activity.from_client));
+        let mut down = pin!(forward(context, endpoint.0, client.0, endpoint.1, &activity, &activity.from_endpoint));
+        let mut idle = pin!(idle(context, &activity.last, idle_timeout));
+        let (mut up_ended, mut down_ended) = (false, false);
+        poll_fn(|context| {
+            // A failure of one direction does not wait for the other.
+            if !up_ended && let Poll::Ready(ended) = up.as_mut().poll(context) {
+                up_ended = true;
+                if let Err(side) = ended {
+                    return Poll::Ready(Some(side.failure(Failure::ClientClosed, Failure::UpstreamReset)));
+                }
+            }
+            if !down_ended && let Poll::Ready(ended) = down.as_mut().poll(context) {
+                down_ended = true;
+                if let Err(side) = ended {
+                    return Poll::Ready(Some(side.failure(Failure::UpstreamReset, Failure::ClientClosed)));
+                }
+            }
+            if up_ended && down_ended { Poll::Ready(None) } else { idle.as_mut().poll(context).map(|()| None) }
+        })
+        .await
+    };
     Relayed { from_client: activity.from_client.get(), from_endpoint: activity.from_endpoint.get(), failure }
 }
 
@@ -51,15 +69,26 @@ struct Activity {
     last: Cell<Instant>,
     from_client: Cell<u64>,
     from_endpoint: Cell<u64>,
+    /// One direction has ended in good order.
+    one_ended: Cell<bool>,
 }
 
-/// Which side failed.
-enum Ended {
-    Client,
-    Endpoint,
+/// Which side of a direction failed.
+enum Side {
+    Sender,
+    Receiver,
 }
 
-/// Moves one direction; `Err(true)`: the sender failed, `Err(false)`: the receiver.
+impl Side {
+    fn failure(self, sender: Failure, receiver: Failure) -> Failure {
+        match self {
+            Side::Sender => sender,
+            Side::Receiver => receiver,
+        }
+    }
+}
+
+/// Moves one direction to its end.
 async fn forward(
     context: &Context,
     from: &Stream,
@@ -67,7 +96,7 @@ async fn forward(
     first: Chunk,
     activity: &Activity,
     count: &Cell<u64>,
-) -> Result<(), bool> {
+) -> Result<(), Side> {
     let mut outgoing = Outgoing::default();
     let mut pace = Pace::default();
     let mut chunk = first;
@@ -76,16 +105,19 @@ async fn forward(
             count.set(count.get() + chunk.len() as u64);
             pace.copied(chunk.len());
             outgoing.chunk(chunk);
-            sent(to.send(&mut outgoing).await)?;
+            to.send(&mut outgoing).await.map_err(|_| Side::Receiver)?;
             activity.last.set(context.engine.now());
         }
         if pace.is_bulk() {
             // Boxed: most connections never come here, and need not hold the room for it.
             Box::pin(splice(context, from, to, &mut pace, activity, count)).await?;
         }
-        chunk = from.receive().await.map_err(|_| true)?;
+        chunk = from.receive().await.map_err(|_| Side::Sender)?;
         if chunk.is_empty() {
-            to.shutdown();
+            // Where the other direction has ended, the close that follows says it too.
+            if !activity.one_ended.replace(true) {
+                to.shutdown();
+            }
             return Ok(());
         }
         activity.last.set(context.engine.now());
@@ -100,49 +132,20 @@ async fn splice(
     pace: &mut Pace,
     activity: &Activity,
     count: &Cell<u64>,
-) -> Result<(), bool> {
+) -> Result<(), Side> {
     let mut splice = context.engine.splice(from, to);
     while pace.is_bulk() {
         let Filled::Bytes(len) = splice.fill().await else { return Ok(()) };
         count.set(count.get() + len as u64);
         activity.last.set(context.engine.now());
         pace.spliced(len);
-        while splice.drain().await.map_err(|_| false)? > 0 {
+        while splice.drain().await.map_err(|_| Side::Receiver)? > 0 {
             activity.last.set(context.engine.now());
         }
         activity.last.set(context.engine.now());
     }
     from.expect_bulk(false);
     Ok(())
-}
-
-fn sent(result: io::Result<()>) -> Result<(), bool> {
-    result.map_err(|_| false)
-}
-
-async fn both_or_first_failure(
-    up: impl Future<Output = Result<(), bool>>,
-    down: impl Future<Output = Result<(), bool>>,
-) -> Option<Ended> {
-    // A failure of one direction must not wait for the other, so it is turned into the end of the whole.
-    let failed: Cell<Option<Ended>> = Cell::new(None);
-    let stop = crate::engine::Event::default();
-    let note = |sender_failed: bool, sender: Ended, receiver: Ended| {
-        failed.set(Some(if sender_failed { sender } else { receiver }));
-        stop.notify();
-    };
-    let up = async {
-        if let Err(sender) = up.await {
-            note(sender, Ended::Client, Ended::Endpoint);
-        }
-    };
-    let down = async {
-        if let Err(sender) = down.await {
-            note(sender, Ended::Endpoint, Ended::Client);
-        }
-    };
-    race(join(up, down), stop.wait()).await;
-    failed.take()
 }
 
 async fn idle(context: &Context, last: &Cell<Instant>, timeout: Duration) {

@@ -54,12 +54,17 @@ fn bound_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Socket>
 pub(super) fn connecting(address: &Address, options: &ConnectOptions, nonblocking: bool) -> io::Result<Socket> {
     let Address::Ip(address) = address else {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(nonblocking)?;
+        if nonblocking {
+            socket.set_nonblocking(true)?;
+        }
         return Ok(socket);
     };
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(nonblocking)?;
+    // A new socket blocks: to say so would cost a system call for each connection.
+    if nonblocking {
+        socket.set_nonblocking(true)?;
+    }
     set_tcp(&socket, &options.tcp)?;
     if options.fast_open {
         set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)?;
