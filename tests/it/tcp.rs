@@ -67,7 +67,7 @@ fn closes_when_no_endpoint_connects(engine: Engine) {
     let config = format!("{}{RAW}\n[upstream.app]\nendpoints = [\"{closed}\"]\n", crate::harness::HEAD);
     let mut gate = Gate::start(engine, &config);
     for _ in 0..10 {
-        gate.tcp_client().expect_gone();
+        Client::expect_closed(gate.address("raw"));
     }
     gate.expect_running();
 }

@@ -35,6 +35,16 @@ impl Client {
         Client::over(socket.into())
     }
 
+    /// Connects where every connection is closed at once. Its reset may be there before this client knows that it was
+    /// connected.
+    #[track_caller]
+    pub fn expect_closed(address: SocketAddr) {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => Client::over(stream).expect_gone(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
+    }
+
     fn over(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("an open socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
