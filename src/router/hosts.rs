@@ -11,9 +11,9 @@ const NAME_MAX: usize = 255;
 /// Hosts by how they match. Names are in lower case.
 #[derive(Default)]
 pub(super) struct Hosts {
-    exact: HashMap<Box<[u8]>, Root>,
+    pub exact: HashMap<Box<[u8]>, Root>,
     /// By what follows `*.`.
-    suffix: HashMap<Box<[u8]>, Root>,
+    pub suffix: HashMap<Box<[u8]>, Root>,
     /// The most labels that any suffix has.
     suffix_labels_max: usize,
     any: Option<Root>,

@@ -27,7 +27,7 @@ struct Branch {
 
 /// What follows a segment. Few are compared one by one, which is quicker than a hash; the number of many has no part in
 /// what a lookup costs.
-enum Children {
+pub(super) enum Children {
     Few(Vec<(Box<[u8]>, u32)>),
     Many(HashMap<Box<[u8]>, u32>),
 }

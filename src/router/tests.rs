@@ -250,3 +250,54 @@ proptest! {
         let _ = router.route(&host, &path, &method).map_err(|miss| format!("{miss:?}"));
     }
 }
+
+/// Hosts, segments and methods that come from a client are looked up by keyed hashes: with keys of their own, no two tables
+/// have the same collisions, and nobody outside can know any.
+#[test]
+fn tables_that_clients_ask_have_keys_of_their_own() {
+    use std::cell::Cell;
+    use std::collections::HashMap;
+    use std::collections::hash_map::{DefaultHasher, RandomState};
+    use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+
+    thread_local! {
+        static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+    #[derive(Eq)]
+    struct Counted(u64);
+    impl Hash for Counted {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Counted) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0 == other.0
+        }
+    }
+    fn comparisons<S: BuildHasher + Default>(keys: &[u64]) -> usize {
+        let table: HashMap<Counted, (), S> = keys.iter().map(|key| (Counted(*key), ())).collect();
+        COMPARED.set(0);
+        assert!(keys.iter().all(|key| table.contains_key(&Counted(*key))));
+        COMPARED.get()
+    }
+    // Keys that share the parts of the hash that a table looks at, where the hash has no key.
+    let unkeyed = BuildHasherDefault::<DefaultHasher>::default();
+    let shared = |key: &u64| unkeyed.hash_one(Counted(*key)) & 0xfe00_0000_0000_00ff == 0;
+    let crafted: Vec<u64> = (0..4_000_000).filter(shared).collect();
+    assert!(crafted.len() >= 100, "{}", crafted.len());
+    let (known, keyed) =
+        (comparisons::<BuildHasherDefault<DefaultHasher>>(&crafted), comparisons::<RandomState>(&crafted));
+    assert!(known > 20 * crafted.len(), "the keys do not collide: {known} comparisons of {}", crafted.len());
+    assert!(keyed < 2 * crafted.len(), "{keyed} comparisons of {}", crafted.len());
+    // The tables are of that kind; another would not compile here.
+    fn is_keyed<K, V>(_: &HashMap<K, V, RandomState>) {}
+    let router = Router::default();
+    is_keyed(&router.methods);
+    is_keyed(&router.hosts.exact);
+    is_keyed(&router.hosts.suffix);
+    if let paths::Children::Many(many) = paths::Children::default() {
+        is_keyed(&many);
+    }
+}

@@ -19,6 +19,7 @@ mod guides;
 mod outside;
 mod proxy;
 mod proxy_rivals;
+mod pipelining;
 mod reload;
 mod retry;
 mod signals;

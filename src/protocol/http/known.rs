@@ -61,6 +61,8 @@ impl Known {
 
     #[inline(never)]
     fn classify_by_letters(name: &[u8], first: u8) -> Known {
+        #[cfg(test)]
+        tests::COMPARED.set(tests::COMPARED.get() + 1);
         match (name.len(), first | 0x20) {
             (2, b't') if token_is(name, b"te") => Known::Te,
             (4, b'h') if token_is(name, b"host") => Known::Host,
@@ -216,6 +218,34 @@ mod tests {
             assert_eq!(Known::classify(name.as_bytes()), *known, "{name}");
             assert_eq!(Known::classify(name.to_uppercase().as_bytes()), *known, "{name}");
         }
+    }
+
+    thread_local! {
+        /// Names that were compared with known ones.
+        pub(super) static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// Fields stand in a list and are in no table: names that collide in whatever hash cost what others cost. The worst that
+    /// a name can do is to look like a known one, which costs one comparison.
+    #[test]
+    fn crafted_names_cost_one_comparison_each_at_most() {
+        let count = |names: &[String]| {
+            COMPARED.set(0);
+            names.iter().for_each(|name| assert_eq!(Known::classify(name.as_bytes()), Known::Other));
+            COMPARED.get()
+        };
+        let number = |at: usize| format!("{at:03}");
+        let alike: Vec<_> = (0..256).map(|at| format!("transfer-encod{}", number(at))).collect();
+        let same_letters: Vec<_> = (0..256).map(|at| format!("x-forwarded{}", number(at))).collect();
+        // `Aa` and `BB` are one to a hash that multiplies by 31.
+        let collide: Vec<_> =
+            (0..256).map(|at| (0..8).map(|bit| if at >> bit & 1 == 1 { "Aa" } else { "BB" }).collect()).collect();
+        let random: Vec<_> =
+            (0..256u64).map(|at| format!("h{:016x}", at.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        for names in [&alike, &same_letters] {
+            assert_eq!(count(names), names.len());
+        }
+        assert_eq!((count(&collide), count(&random)), (0, 0));
     }
 
     #[test]
