@@ -13,6 +13,7 @@ conformance!(
     bytes_go_both_ways,
     an_abstract_name_is_an_address_too,
     a_reset_is_an_end,
+    bytes_are_spliced_between_the_families,
     a_full_queue_is_waited_for,
     nobody_listens,
     what_a_slow_reader_takes_is_seen,
@@ -81,6 +82,37 @@ async fn a_reset_is_an_end(engine: Engine) {
     let (client, server) = unix_pair(&engine).await;
     client.reset();
     assert!(server.receive().await.unwrap().is_empty());
+}
+
+/// From TCP to Unix, from Unix to TCP, and from Unix to Unix; the reader is slower than the sender now and then.
+async fn bytes_are_spliced_between_the_families(engine: Engine) {
+    for (from_unix, to_unix) in [(false, true), (true, false), (true, true)] {
+        let (source, from) = if from_unix { unix_pair(&engine).await } else { pair(&engine).await };
+        let (to, reader) = if to_unix { unix_pair(&engine).await } else { pair(&engine).await };
+        let bytes = pattern(3 << 20);
+        let sending = async {
+            send(&source, &bytes).await.unwrap();
+            source.shutdown();
+        };
+        let relaying = async {
+            let mut splice = engine.splice(&from, &to);
+            let mut spliced = 0;
+            while let Filled::Bytes(count) = splice.fill().await {
+                spliced += count;
+                while splice.drain().await.unwrap() > 0 {}
+            }
+            assert!(from.receive().await.unwrap().is_empty());
+            to.shutdown();
+            spliced
+        };
+        let reading = async {
+            turns(&engine, 5).await;
+            receive_to_end(&reader).await
+        };
+        let (_, (spliced, received)) = join(sending, join(relaying, reading)).await;
+        assert!(received == bytes);
+        assert_eq!(spliced, bytes.len());
+    }
 }
 
 async fn a_full_queue_is_waited_for(engine: Engine) {
