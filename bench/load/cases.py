@@ -15,7 +15,7 @@ class Case:
     each connection asks as fast as it is answered. `table` is how many routes there are, each to an upstream of its own
     at an address of its own; `{}` in the path is one of them, by chance. `swaps` is how often in a second the table is
     replaced by another. The row shows `figure`, in `unit`; cases with the same `beside` run in turns, and the first of
-    them is what the others are compared with.
+    them is what the others are compared with. With `segment` a message is datagrams of so many bytes.
     """
 
     name: str
@@ -31,6 +31,11 @@ class Case:
     swaps: int = 0
     figure: str = "cpu_us"
     beside: str = ""
+    segment: int = 0
+
+    @property
+    def datagrams(self) -> bool:
+        return self.listener in ("datagrams", "questions")
 
 
 ROUTES = 1000
@@ -49,6 +54,10 @@ CASES = {case.name: case for case in (
     Case("tcp-new", "TCP relay, connect, 128 B exchange, close, µs CPU", "/128", 128, listener="tcp", new_connection=True),
     Case("tcp-bulk", "TCP relay, bulk in 4 flows, µs CPU per 16 MiB", "/16m", 16 << 20, connections=4, listener="tcp",
          requests=200),
+    Case("udp-128", "UDP relay, 128 B exchanges, µs CPU per exchange", "", 128, listener="datagrams"),
+    Case("udp-new", "UDP relay, a new flow per 128 B exchange (DNS), µs CPU", "", 128, listener="questions", new_connection=True),
+    Case("udp-bulk", "UDP relay, 48 datagrams of 1,200 B in 4 flows (QUIC), µs CPU per 57,600 B", "", 57_600, connections=4,
+         listener="datagrams", segment=1_200),
     Case("route-one", "1 route × 1 endpoint, µs CPU per request", "/service-{}/items", 128, table=1, beside="routes"),
     Case("routes", f"{ROUTES} routes × {ROUTES} endpoints, µs CPU per request", "/service-{}/items", 128, table=ROUTES,
          beside="routes"),

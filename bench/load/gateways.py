@@ -21,6 +21,11 @@ ROOT = HERE.parent.parent
 GATEWAY_CORE = 0
 LOAD_CORE = 1
 START_SECONDS_MAX = 10.0
+NGINX_STREAM = """stream {{
+    server {{ listen {tcp} reuseport backlog=8192; proxy_buffer_size 64k; proxy_pass {origin}; }}
+    server {{ listen {tcp} udp reuseport rcvbuf=4m; proxy_buffer_size 64k; proxy_timeout 30s; proxy_pass {origin}; }}
+    server {{ listen {http} udp reuseport rcvbuf=4m; proxy_responses 1; proxy_timeout 30s; proxy_pass {origin}; }}
+}}"""
 STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 
@@ -32,6 +37,7 @@ class Gateway:
     template: str
     command: list  # @CONFIG@ stands for the filled template
     environment: dict = field(default_factory=dict)
+    datagrams: bool = True
 
     def available(self) -> bool:
         return shutil.which(self.command[0]) is not None
@@ -43,7 +49,7 @@ RINGGATE_RUN = [RINGGATE, "run", "@CONFIG@"]
 GATEWAYS = {
     "ringgate-uring": Gateway("ringgate-uring", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "uring"}),
     "ringgate-epoll": Gateway("ringgate-epoll", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "epoll"}),
-    "haproxy": Gateway("haproxy", "haproxy.cfg.in", ["haproxy", "-db", "-f", "@CONFIG@"]),
+    "haproxy": Gateway("haproxy", "haproxy.cfg.in", ["haproxy", "-db", "-f", "@CONFIG@"], datagrams=False),
     "nginx": Gateway("nginx", "nginx.conf.in", ["nginx", "-c", "@CONFIG@", "-e", "stderr"]),
 }
 
@@ -60,8 +66,11 @@ class Running:
     started_ms: float = 0.0
     admin: str = ""
     config: pathlib.Path = pathlib.Path()
+    beside: "Running | None" = None
 
     def stop(self):
+        if self.beside:
+            self.beside.stop()
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(timeout=3)
@@ -133,7 +142,7 @@ def start_gateway(gateway: Gateway, origin: str, directory: pathlib.Path, table:
     config = fill(gateway.template, directory, gateway.name, {
         "ORIGIN": origin, "LISTEN": http, "LISTEN_TCP": tcp, "LISTEN_ADMIN": admin,
         "STREAM_MODULE": f"load_module {STREAM_MODULE};" if stream else "",
-        "STREAM": f"stream {{ server {{ listen {tcp} reuseport backlog=8192; proxy_buffer_size 64k; proxy_pass {origin}; }} }}" if stream else "",
+        "STREAM": NGINX_STREAM.format(tcp=tcp, http=http, origin=origin) if stream else "",
         **tables.render(gateway.name, table, origin.rsplit(":", 1)[1], directory),
     })
     command = [part.replace("@CONFIG@", str(config)) for part in gateway.command]
@@ -149,6 +158,27 @@ def start_light_origin(directory: pathlib.Path, body_bytes: int, everywhere: boo
     listen = address.replace("127.0.0.1", "0.0.0.0") if everywhere else address
     command = [ENGINES, "--runtime", "tokio", "--mode", "origin", "--listen", listen, "--payload", str(body_bytes)]
     return spawn("light-origin", command, LOAD_CORE, directory, address, address)
+
+
+def start_datagram_origin(directory: pathlib.Path) -> Running:
+    """Sends every datagram back. It speaks HTTP too, so that what waits for a gateway's first answer gets one."""
+    origin = start_light_origin(directory, 128, everywhere=False)
+    command = [ENGINES, "--runtime", "ringgate-epoll", "--mode", "datagram-echo", "--listen", origin.http]
+    echo = spawn("datagram-origin", command, LOAD_CORE, directory, origin.http, origin.tcp, ready=echoes)
+    echo.beside = origin
+    return echo
+
+
+def echoes(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect((host, int(port)))
+            probe.send(b"ready?")
+            return probe.recv(64) == b"ready?"
+        except OSError:
+            return False
 
 
 def start_origin(directory: pathlib.Path, core: int = LOAD_CORE) -> Running:

@@ -78,7 +78,11 @@ def run_wrk(running: Running, case: Case, seconds: float) -> dict:
 
 def run_ringgate(running: Running, case: Case, seconds: float) -> dict:
     """The same figures from `ringgate bench`, which also speaks to an echo."""
-    if case.listener == "echo":
+    if case.datagrams:
+        address = running.tcp if case.listener == "datagrams" else running.http
+        work = [f"udp://{address}", "--payload", str(case.bytes), "--segment", str(min(case.bytes, case.segment or case.bytes)),
+                "--timeout", "1s"]
+    elif case.listener == "echo":
         work = [f"tcp://{running.tcp}", "--payload", str(case.bytes)]
     else:
         address = running.http if case.listener == "http" else running.tcp

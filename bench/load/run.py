@@ -17,7 +17,7 @@ import tempfile
 import measure
 import report
 from cases import CASES, groups
-from gateways import GATEWAYS, ROOT, start_gateway, start_light_origin, start_origin
+from gateways import GATEWAYS, ROOT, start_datagram_origin, start_gateway, start_light_origin, start_origin
 
 IDLE = "idle"
 STARTUP = "start to first answer, ms"
@@ -43,6 +43,8 @@ def one_run(name, case_name, turn, origin, directory, options, results):
     case = CASES.get(case_name)
     if case and case.swaps and not name.startswith(report.OURS):
         return  # The others start new processes for a new table, which is not the same.
+    if case and case.datagrams and not GATEWAYS[name].datagrams:
+        return  # It relays none.
     running = start_gateway(GATEWAYS[name], origin.http, directory, case.table if case else 0)
     results.setdefault(STARTUP, {}).setdefault(name, []).append(running.started_ms)
     try:
@@ -91,6 +93,15 @@ def rows_of(results, options):
     return rows
 
 
+def start_origin_of(case, directory, options):
+    if case and case.datagrams:
+        return start_datagram_origin(directory)
+    if options.origin == "nginx":
+        return start_origin(directory)
+    body_bytes, everywhere = (case.bytes, case.table > 0) if case else (128, False)
+    return start_light_origin(directory, body_bytes, everywhere)
+
+
 def main() -> int:
     options = arguments()
     names = [name for name in options.gateways.split(",") if GATEWAYS[name].available()]
@@ -103,10 +114,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ringgate-bench-") as folder:
         directory = pathlib.Path(folder)
         for group in groups(cases):
-            first = CASES.get(group[0])
-            body_bytes, everywhere = (first.bytes, first.table > 0) if first else (128, False)
-            nginx = options.origin == "nginx"
-            origin = start_origin(directory) if nginx else start_light_origin(directory, body_bytes, everywhere)
+            origin = start_origin_of(CASES.get(group[0]), directory, options)
             try:
                 for turn in range(1 if group == [IDLE] else options.rounds):
                     for case in group:

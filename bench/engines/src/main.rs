@@ -36,6 +36,8 @@ pub enum Mode {
     Proxy,
     /// Answers each request with a fixed response (tokio only): a cheap origin for the proxies.
     Origin,
+    /// Sends back the datagrams that arrive (Ringgate only): a cheap origin for the relays.
+    DatagramEcho,
 }
 
 /// One runtime doing one kind of work, on the core that it was started on, until it is killed.

@@ -22,7 +22,7 @@ pub fn serve(arguments: &Arguments) -> io::Result<()> {
                 let _ = match mode {
                     Mode::Echo => echo(client).await,
                     Mode::Proxy => proxy(client, origin).await,
-                    Mode::Origin => Err(io::ErrorKind::Unsupported.into()),
+                    Mode::Origin | Mode::DatagramEcho => Err(io::ErrorKind::Unsupported.into()),
                 };
             });
         }

@@ -2,12 +2,17 @@
 
 use crate::framing::{ResponseEnd, request_is_whole};
 use crate::{Arguments, Mode};
-use ringgate::engine::{ConnectOptions, DriverChoice, Engine, EngineSettings, ListenOptions, Outgoing, Stream};
+use ringgate::engine::{
+    ConnectOptions, DatagramOptions, DriverChoice, Engine, EngineSettings, ListenOptions, Outgoing, Stream,
+};
 use std::io;
 use std::net::SocketAddr;
 
 pub fn serve(arguments: &Arguments, driver: DriverChoice) -> io::Result<()> {
     let engine = Engine::new(&EngineSettings { driver, ..EngineSettings::default() })?;
+    if arguments.mode == Mode::DatagramEcho {
+        return engine.run(echo_datagrams(engine.clone(), arguments.listen));
+    }
     let listener = engine.listen(&arguments.listen.into(), &ListenOptions::default())?;
     let (mode, origin, handle) = (arguments.mode, arguments.origin, engine.clone());
     engine.run(async move {
@@ -19,11 +24,20 @@ pub fn serve(arguments: &Arguments, driver: DriverChoice) -> io::Result<()> {
                 let _ = match mode {
                     Mode::Echo => echo(client).await,
                     Mode::Proxy => proxy(&engine, client, origin).await,
-                    Mode::Origin => Err(io::ErrorKind::Unsupported.into()),
+                    Mode::Origin | Mode::DatagramEcho => Err(io::ErrorKind::Unsupported.into()),
                 };
             });
         }
     })
+}
+
+async fn echo_datagrams(engine: Engine, address: SocketAddr) -> io::Result<()> {
+    let options = DatagramOptions { queue_bytes: 8 << 20, ..DatagramOptions::default() };
+    let socket = engine.bind_datagrams(address, &options)?;
+    loop {
+        // What cannot be sent back is lost: the load generator's to report.
+        socket.receive(|one| _ = socket.send_to(one.bytes, one.segment, one.from, one.to)).await?;
+    }
 }
 
 async fn echo(client: Stream) -> io::Result<()> {

@@ -32,6 +32,7 @@ pub fn serve(arguments: &Arguments) -> io::Result<()> {
                     Mode::Echo => echo(client).await,
                     Mode::Proxy => proxy(client, origin).await,
                     Mode::Origin => answer(client, &response).await,
+                    Mode::DatagramEcho => Err(io::ErrorKind::Unsupported.into()),
                 };
             });
         }

@@ -4,7 +4,7 @@
 //! long it took is `load`'s business.
 
 use super::tally::ErrorKind;
-use crate::engine::{Chunk, Outgoing, Stream};
+use crate::engine::{Chunk, DatagramSocket, Outgoing, Stream};
 use crate::protocol::http::{BodyLength, Method, ResponseHead};
 use crate::protocol::http1::{ChunkLimits, ChunkedDecoder, ChunkedEvent, HeadLimits, Parsed, parse_response};
 use std::fmt::Display;
@@ -20,6 +20,11 @@ pub enum Work {
     },
     Echo {
         payload: Arc<[u8]>,
+    },
+    /// The payload as datagrams of `segment` bytes, the last of which may be shorter.
+    Datagrams {
+        payload: Arc<[u8]>,
+        segment: usize,
     },
 }
 
@@ -104,7 +109,7 @@ impl Exchange {
                 [request] => Some(Chunk::copy_of(request)),
                 _ => None,
             },
-            Work::Echo { payload } => Some(Chunk::copy_of(payload)),
+            Work::Echo { payload } | Work::Datagrams { payload, .. } => Some(Chunk::copy_of(payload)),
         };
         Exchange {
             sent,
@@ -129,7 +134,7 @@ impl Exchange {
         stream.send(&mut self.outgoing).await.map_err(|error| Wrong::new(ErrorKind::Send, error))?;
         match work {
             Work::Http { method, .. } => self.receive_response(stream, *method).await,
-            Work::Echo { payload } => receive_echo(stream, payload).await,
+            Work::Echo { payload } | Work::Datagrams { payload, .. } => receive_echo(stream, payload).await,
         }
     }
 
@@ -205,6 +210,26 @@ async fn receive_echo(stream: &Stream, payload: &[u8]) -> Result<Answer, Wrong> 
         match left.strip_prefix(&chunk[..]) {
             Some(rest) => left = rest,
             None => return Err(Wrong::new(ErrorKind::Malformed, "the echo differs from what was sent")),
+        }
+    }
+    let len = payload.len() as u64;
+    Ok(Answer { status: None, body_len: len, received: len, keep_alive: true })
+}
+
+/// Sends a payload as datagrams and waits until as many bytes have come back. A datagram that is lost is an answer that does
+/// not come: the caller's timeout.
+pub async fn echo_datagrams(socket: &DatagramSocket, payload: &[u8], segment: usize) -> Result<Answer, Wrong> {
+    socket.send(payload, segment).map_err(|error| Wrong::new(ErrorKind::Send, error))?;
+    let (mut came, mut differs) = (0, false);
+    while came < payload.len() {
+        let received = socket.receive(|datagram| {
+            let expected = payload.get(came..came + datagram.bytes.len());
+            differs |= expected != Some(datagram.bytes);
+            came += datagram.bytes.len();
+        });
+        received.await.map_err(|error| Wrong::new(ErrorKind::Receive, error))?;
+        if differs {
+            return Err(Wrong::new(ErrorKind::Malformed, "the echo differs from what was sent"));
         }
     }
     let len = payload.len() as u64;

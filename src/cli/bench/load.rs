@@ -3,14 +3,16 @@
 //! A thread reports its tally once a second over a channel; the calling thread merges, shows progress and writes the
 //! interval log. Nothing is shared between threads but the length of the first answer.
 
-use super::exchange::{Answer, Exchange, Wrong};
+use super::exchange::{Answer, Exchange, Work, Wrong, echo_datagrams};
 use super::pace::Schedule;
 use super::progress::Progress;
 use super::results::{Collector, Results};
 use super::settings::Settings;
 use super::tally::{ErrorKind, Tally};
 use crate::base::Instant;
-use crate::engine::{ConnectOptions, Engine, EngineSettings, Event, Stream, raise_fd_limit};
+use crate::engine::{
+    ConnectOptions, DatagramOptions, DatagramSocket, Engine, EngineSettings, Event, Stream, raise_fd_limit,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write;
@@ -271,10 +273,10 @@ async fn connection(run: Rc<Run>) {
     let settings = &run.share.settings;
     let event = Rc::new(Event::default());
     let mut exchange = Exchange::new(&settings.work);
-    let mut stream = None;
+    let mut line = None;
     while let Some(from) = run.next_request(&event).await {
         let deadline = run.engine.now() + settings.timeout;
-        let attempt = attempt(&run, &mut stream, &mut exchange);
+        let attempt = attempt(&run, &mut line, &mut exchange);
         let outcome = match run.engine.timeout(deadline, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -286,7 +288,7 @@ async fn connection(run: Rc<Run>) {
         let unreachable = outcome.as_ref().is_err_and(|wrong| wrong.kind == ErrorKind::Connect);
         run.record(from, outcome);
         if !keep {
-            stream = None;
+            line = None;
         }
         if unreachable {
             run.engine.sleep(RECONNECT_PAUSE).await;
@@ -296,16 +298,41 @@ async fn connection(run: Rc<Run>) {
     run.connection_ended.notify();
 }
 
-async fn attempt(run: &Run, stream: &mut Option<Stream>, exchange: &mut Exchange) -> Result<Answer, Wrong> {
-    let settings = &run.share.settings;
-    let stream = match stream {
-        Some(stream) => stream,
-        empty => {
-            let connected = run.engine.connect(&settings.address.into(), &ConnectOptions::default()).await;
-            empty.insert(connected.map_err(|error| Wrong::new(ErrorKind::Connect, error))?)
-        }
+/// What a connection is made of.
+enum Line {
+    Stream(Stream),
+    Datagrams(DatagramSocket),
+}
+
+impl Line {
+    async fn open(run: &Run) -> std::io::Result<Line> {
+        let settings = &run.share.settings;
+        Ok(match &settings.work {
+            Work::Http { .. } | Work::Echo { .. } => {
+                Line::Stream(run.engine.connect(&settings.address.into(), &ConnectOptions::default()).await?)
+            }
+            Work::Datagrams { payload, .. } => {
+                // Room for a whole answer, and more: what does not fit is lost.
+                let options = DatagramOptions { queue_bytes: 16 * payload.len(), ..DatagramOptions::default() };
+                Line::Datagrams(run.engine.connect_datagrams(settings.address, &options)?)
+            }
+        })
+    }
+}
+
+async fn attempt(run: &Run, line: &mut Option<Line>, exchange: &mut Exchange) -> Result<Answer, Wrong> {
+    let work = &run.share.settings.work;
+    let line = match line {
+        Some(line) => line,
+        empty => empty.insert(Line::open(run).await.map_err(|error| Wrong::new(ErrorKind::Connect, error))?),
     };
-    exchange.perform(stream, &settings.work, run.engine.random()).await
+    match (line, work) {
+        (Line::Stream(stream), _) => exchange.perform(stream, work, run.engine.random()).await,
+        (Line::Datagrams(socket), Work::Datagrams { payload, segment }) => {
+            echo_datagrams(socket, payload, *segment).await
+        }
+        (Line::Datagrams(_), _) => Err(Wrong::new(ErrorKind::Send, "a socket of datagrams for a stream's work")),
+    }
 }
 
 /// Makes requests due as the schedule says, until the run is over.

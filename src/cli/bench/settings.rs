@@ -12,7 +12,7 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// `http://HOST[:PORT]/PATH`, or `tcp://HOST:PORT` for a server that echoes
+    /// `http://HOST[:PORT]/PATH`, or `tcp://HOST:PORT` or `udp://HOST:PORT` for a server that echoes
     #[arg(required = true)]
     pub url: Option<String>,
     /// Connections that are held open, over all threads
@@ -57,6 +57,9 @@ pub struct LoadArguments {
     /// Bytes of each message to an echo server
     #[arg(long, default_value_t = 128, value_name = "BYTES")]
     pub payload: usize,
+    /// With udp: bytes of each datagram that the payload is cut into [default: the whole payload]
+    #[arg(long, value_name = "BYTES")]
+    pub segment: Option<usize>,
     /// The one right status [default: any from 200 to 299]
     #[arg(long, value_name = "STATUS")]
     pub expect_status: Option<u16>,
@@ -109,6 +112,8 @@ pub struct Settings {
     pub driver: DriverChoice,
 }
 
+/// The longest datagram: what UDP over IPv4 has room for.
+const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// How long a run lasts when nothing is said.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 1_000_000;
@@ -163,6 +168,10 @@ pub fn check(arguments: &LoadArguments) -> Result<Settings, String> {
 
 /// Connects once, so that an unreachable server is one clear sentence and not a million counted errors.
 pub fn reach(settings: &Settings) -> Result<(), String> {
+    if let Work::Datagrams { .. } = settings.work {
+        // Nobody answers before something is asked.
+        return Ok(());
+    }
     TcpStream::connect_timeout(&settings.address, REACH_TIMEOUT).map(drop).map_err(|error| {
         format!("cannot connect to {}: {error}\n  is the server running, and is the port right?", settings.address)
     })
@@ -180,8 +189,16 @@ fn destination(url: &str, arguments: &LoadArguments) -> Result<(SocketAddr, Work
         let address = resolve(authority.trim_end_matches('/'), None)?;
         return Ok((address, Work::Echo { payload: vec![b'e'; arguments.payload].into() }));
     }
+    if let Some(authority) = url.strip_prefix("udp://") {
+        let address = resolve(authority.trim_end_matches('/'), None)?;
+        let segment = arguments.segment.unwrap_or(arguments.payload);
+        within("--segment", segment, 1, DATAGRAM_BYTES_MAX)?;
+        return Ok((address, Work::Datagrams { payload: vec![b'e'; arguments.payload].into(), segment }));
+    }
     let Some(rest) = url.strip_prefix("http://") else {
-        return Err(format!("{url:?} is not a URL that can be loaded: http://HOST[:PORT]/PATH or tcp://HOST:PORT"));
+        return Err(format!(
+            "{url:?} is not a URL that can be loaded: http://HOST[:PORT]/PATH, tcp://HOST:PORT or udp://HOST:PORT"
+        ));
     };
     let (authority, path) = match rest.find(['/', '?']) {
         Some(at) if rest.as_bytes()[at] == b'/' => (&rest[..at], rest[at..].to_owned()),
@@ -292,7 +309,7 @@ mod tests {
     fn request_of(settings: &Settings) -> String {
         match &settings.work {
             Work::Http { requests, .. } => String::from_utf8_lossy(&requests.concat()).into_owned(),
-            Work::Echo { .. } => panic!("not http"),
+            Work::Echo { .. } | Work::Datagrams { .. } => panic!("not http"),
         }
     }
 
