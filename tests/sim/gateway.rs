@@ -1,6 +1,6 @@
 //! The worker under test, and the control plane as far as it matters: somebody who puts other configurations in force.
 
-use crate::world::{EXTRA_HTTP, EXTRA_TCP, HTTP, HTTP_ORIGINS, TCP, TCP_ORIGINS};
+use crate::world::{EXTRA_HTTP, EXTRA_TCP, EXTRA_UDP, HTTP, HTTP_ORIGINS, TCP, TCP_ORIGINS, UDP, UDP_ORIGINS};
 use ringgate::base::Sharded;
 use ringgate::connection::Context;
 use ringgate::control::config;
@@ -50,13 +50,16 @@ impl Gateway {
 
     /// Nothing is open and nothing is counted as open.
     pub fn check_idle(&self) {
-        assert_eq!(self.context.connections.get(), 0, "client connections are left");
+        assert!(self.context.is_unused(), "client connections or flows are left");
         assert_eq!(self.context.parked(), 0, "parked connections are left");
         assert_eq!(self.context.worker_stats().connections_active.get(), 0, "connections are counted");
         let snapshot = self.published.load();
         for listener in &snapshot.listeners {
             let open = listener.identity.stats.shard(0).connections_active.get();
             assert_eq!(open, 0, "connections are counted at {}", listener.address);
+            let flows = listener.identity.udp.as_ref().map_or(0, |udp| udp.shard(0).flows_active.get());
+            assert_eq!(flows, 0, "flows are counted at {}", listener.address);
+            assert_eq!(listener.identity.flows.load(Ordering::Relaxed), 0, "flows are left at {}", listener.address);
         }
         for endpoint in snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
             let identity = &endpoint.identity;
@@ -92,19 +95,35 @@ pub fn configuration(chance: u64) -> String {
     let http_listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"http\"\n");
     let tcp_listener =
         |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"tcp\"\nupstream = \"stream\"\n");
-    let mut listeners = http_listener(HTTP) + &tcp_listener(TCP);
+    let udp_present = 1 + (chance >> 48) % 3;
+    let udp_origins: Vec<String> = UDP_ORIGINS
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| udp_present & (1 << at) != 0)
+        .map(|(_, address)| format!("\"{address}\""))
+        .collect();
+    let replies = if chance >> 50 & 1 == 1 { "replies = 1\n" } else { "" };
+    let udp_listener = |address: &str| {
+        format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"udp\"\nupstream = \"datagrams\"\n{replies}")
+    };
+    let mut listeners = http_listener(HTTP) + &tcp_listener(TCP) + &udp_listener(UDP);
     if chance >> 40 & 3 != 3 {
         listeners += &http_listener(EXTRA_HTTP);
     }
     if chance >> 42 & 3 != 3 {
         listeners += &tcp_listener(EXTRA_TCP);
     }
+    if chance >> 44 & 3 != 3 {
+        listeners += &udp_listener(EXTRA_UDP);
+    }
     format!(
         "{listeners}\
          [[route]]\nupstream = \"api\"\ntimeout = \"5m\"\n\
          [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
-         [upstream.stream]\nendpoints = [\"{tcp}\"]\n",
-        endpoints.join(", ")
+         [upstream.stream]\nendpoints = [\"{tcp}\"]\n\
+         [upstream.datagrams]\nendpoints = [{}]\nbalance = \"{balance}\"\n",
+        endpoints.join(", "),
+        udp_origins.join(", ")
     )
 }
 

@@ -29,6 +29,8 @@ pub struct Counts {
     pub relayed: u64,
     /// Byte streams that one side cut off.
     pub cut: u64,
+    /// Datagrams that were answered.
+    pub datagrams: u64,
 }
 
 #[derive(Default)]
@@ -95,5 +97,6 @@ impl Ledger {
             assert!(may_repeat || seen <= 1, "request {id} came {seen} times to an origin");
         }
         assert!(self.lossy || self.counts().answered > 0, "nothing was answered");
+        assert!(self.counts().datagrams > 0, "no datagram was answered");
     }
 }

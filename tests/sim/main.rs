@@ -1,10 +1,11 @@
-//! The whole worker in a simulated world: listeners, HTTP exchange, TCP relay and reload, with simulated clients and
+//! The whole worker in a simulated world: listeners, HTTP exchange, TCP and UDP relay and reload, with simulated clients and
 //! origins, and everything that is left to chance from one seed.
 //!
 //! A failing seed is printed; `RINGGATE_SIM_SEED=N cargo test --test sim` runs it alone. `RINGGATE_SIM_SEEDS` says how
 //! many seeds are run (`scripts/sim N`), `RINGGATE_SIM_FIRST` with which one to begin.
 
 mod clients;
+mod datagrams;
 mod gateway;
 mod ledger;
 mod origins;

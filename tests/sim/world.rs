@@ -1,6 +1,7 @@
 //! One simulated world: a worker, its origins, its clients, and somebody who reloads all the time.
 
 use crate::clients;
+use crate::datagrams;
 use crate::gateway::{Gateway, configuration};
 use crate::ledger::{Counts, Ledger};
 use crate::origins::{Speaks, origin};
@@ -14,8 +15,12 @@ pub const TCP: &str = "10.0.0.1:6000";
 /// Listeners that some configurations have and others do not.
 pub const EXTRA_HTTP: &str = "10.0.0.1:81";
 pub const EXTRA_TCP: &str = "10.0.0.1:6001";
+/// The same port as one of TCP, which is another listener.
+pub const UDP: &str = "10.0.0.1:6000";
+pub const EXTRA_UDP: &str = "10.0.0.1:53";
 pub const HTTP_ORIGINS: [&str; 3] = ["10.1.0.1:9000", "10.1.0.2:9000", "10.1.0.3:9000"];
 pub const TCP_ORIGINS: [&str; 2] = ["10.2.0.1:7000", "10.2.0.2:7000"];
+pub const UDP_ORIGINS: [&str; 2] = ["10.3.0.1:5300", "10.3.0.2:5300"];
 
 /// Longer than every timeout in the configuration one after the other: who waits longer waits for ever.
 const LASTS_MAX: Duration = Duration::from_secs(3 * 3600);
@@ -91,6 +96,7 @@ impl World {
         let ending = engine.clone();
         engine.run(async move { ending.sleep(Duration::from_secs(300)).await });
         check_engine(&engine, buffers);
+        assert_eq!(engine.counts().datagram_sockets, 0, "datagram sockets are left");
         ledger.check();
         Summary { trace, counts: ledger.counts(), spliced_bytes: engine.counts().spliced_bytes }
     }
@@ -106,9 +112,10 @@ fn check_engine(engine: &Engine, buffers: u16) {
 
 async fn live(engine: Engine, world: World, buffers: u16) {
     start_origins(&engine, &world);
+    let dying = world.origins_die;
     let gateway = Gateway::start(&engine, &configuration(0));
     engine.sleep(Duration::from_millis(1)).await;
-    let tasks = engine.counts().tasks_active;
+    let (tasks, sockets) = (engine.counts().tasks_active, engine.counts().datagram_sockets);
     let running = start_clients(&engine, &world);
     let (start, until) = (engine.now(), engine.now() + LASTS_MAX);
     while running.get() > 0 {
@@ -123,6 +130,9 @@ async fn live(engine: Engine, world: World, buffers: u16) {
     engine.sleep(SETTLES).await;
     check_engine(&engine, buffers);
     assert_eq!(engine.counts().tasks_active, tasks, "tasks are left");
+    if !dying {
+        assert_eq!(engine.counts().datagram_sockets, sockets, "datagram sockets are left");
+    }
     gateway.check_idle();
     gateway.drain().await;
 }
@@ -141,6 +151,10 @@ fn start_clients(engine: &Engine, world: &World) -> Rc<Cell<usize>> {
     for at in [place(HTTP), extra(EXTRA_HTTP)] {
         count_down(engine, &running, clients::tunnel(engine.clone(), world.ledger.clone(), at));
     }
+    for at in [UDP; 2].map(place).into_iter().chain([extra(EXTRA_UDP)]) {
+        let client = datagrams::client(engine.clone(), world.ledger.clone(), at, world.requests * 3);
+        count_down(engine, &running, client);
+    }
     running
 }
 
@@ -158,5 +172,9 @@ fn start_origins(engine: &Engine, world: &World) {
     for (address, speaks) in http.chain(TCP_ORIGINS.iter().map(|address| (address, Speaks::Tcp))) {
         let address = address.parse().expect("an address");
         engine.spawn(origin(engine.clone(), world.ledger.clone(), address, speaks, world.origins_die));
+    }
+    for address in UDP_ORIGINS {
+        let address = address.parse().expect("an address");
+        engine.spawn(datagrams::origin(engine.clone(), address, world.origins_die));
     }
 }

@@ -74,9 +74,11 @@ impl Table {
         }
     }
 
-    /// All flows.
+    /// All flows, in an order that does not depend on the keys of the hash.
     pub(super) fn flows(&self) -> Vec<u32> {
-        self.flows.values().copied().collect()
+        let mut flows: Vec<u32> = self.flows.values().copied().collect();
+        flows.sort_unstable();
+        flows
     }
 }
 
