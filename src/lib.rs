@@ -17,7 +17,8 @@
 //!
 //! 1. A worker's own socket (SO_REUSEPORT) takes the connection: [`listener`].
 //! 2. It waits without task or buffer until bytes come: [`engine::Parking`], [`connection`].
-//! 3. Bytes become a request head: [`protocol::http1`]. A tcp listener skips to 5.
+//! 3. Bytes become a request head: [`protocol::http1`]. A tcp listener skips to 5. A udp listener ([`connection::udp`]) has
+//!    no connections: the first datagram of a client goes to 5, those that follow take the same way.
 //! 4. The head finds its route: [`router`].
 //! 5. The route's upstream gives the endpoint for this attempt: [`balancer`], [`upstream`].
 //! 6. The exchange runs: request out, response back, tried again where that is safe: [`connection`].

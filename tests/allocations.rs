@@ -1,4 +1,4 @@
-//! The keep-alive path of a small GET allocates nothing: a worker runs on the test's thread, under an allocator that
+//! The keep-alive path of a small GET and the path of a datagram allocate nothing: a worker runs on the test's thread, under an allocator that
 //! counts that thread's allocations, between a client and an origin on threads of their own.
 
 use ringgate::base::Sharded;
@@ -11,7 +11,7 @@ use ringgate::telemetry::access_log::access_log;
 use ringgate::telemetry::log::worker_log;
 use ringgate::upstream::Registry;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -33,9 +33,31 @@ const ROUNDS: usize = 10;
 
 #[test]
 fn a_small_get_on_a_kept_connection_allocates_nothing() {
+    let text = format!(
+        "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        origin()
+    );
+    allocates_nothing(&text, ask_by_http);
+}
+
+#[test]
+fn a_datagram_of_a_known_flow_allocates_nothing() {
+    let text = format!(
+        "[[listener]]\nname = \"udp\"\naddress = \"127.0.0.1:0\"\nprotocol = \"udp\"\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        udp_origin()
+    );
+    allocates_nothing(&text, ask_by_udp);
+}
+
+/// Makes something that sends so many requests, one after another, and takes their answers.
+type Asker = fn(SocketAddr) -> Box<dyn FnMut(usize)>;
+
+fn allocates_nothing(text: &str, asker: Asker) {
     for driver in [DriverChoice::Uring, DriverChoice::Epoll] {
         let settings = EngineSettings { driver, ..EngineSettings::default() };
-        let round = || Engine::new(&settings).map(|engine| allocations_of_counted(&engine));
+        let round = || Engine::new(&settings).map(|engine| allocations_of_counted(&engine, text, asker));
         match round() {
             Ok(first) => {
                 let mut counts = std::iter::once(first).chain((1..ROUNDS).flat_map(|_| round()));
@@ -46,13 +68,8 @@ fn a_small_get_on_a_kept_connection_allocates_nothing() {
     }
 }
 
-fn allocations_of_counted(engine: &Engine) -> u64 {
-    let origin = origin();
-    let text = format!(
-        "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nupstream = \"app\"\n\
-         [upstream.app]\nendpoints = [\"{origin}\"]\n"
-    );
-    let loaded = load_text("test", &text, &|_, _| Ok(Vec::new())).expect("the configuration is right");
+fn allocations_of_counted(engine: &Engine, text: &str, asker: Asker) -> u64 {
+    let loaded = load_text("test", text, &|_, _| Ok(Vec::new())).expect("the configuration is right");
     let mut registry = Registry::new(1);
     let snapshot = compile(loaded.settings, &mut registry, 1);
     ringgate::control::supervisor::bind_first(&snapshot).expect("a port is free");
@@ -64,7 +81,7 @@ fn allocations_of_counted(engine: &Engine) -> u64 {
     let (opened, start) = channel();
     let looks = Arc::new(Looks::default());
     engine.spawn(look_often(engine.clone(), looks.clone()));
-    let counts = client(address, engine.remote(), start, published, looks);
+    let counts = client(asker, address, engine.remote(), start, published, looks);
     engine.run(ringgate::worker::serve(context, move |errors| {
         assert!(errors.is_empty(), "{errors:?}");
         opened.send(()).expect("the client waits");
@@ -102,6 +119,47 @@ impl Looks {
     }
 }
 
+fn ask_by_http(address: SocketAddr) -> Box<dyn FnMut(usize)> {
+    let mut stream = TcpStream::connect(address).expect("the worker listens");
+    Box::new(move |times| {
+        for _ in 0..times {
+            stream.write_all(REQUEST).expect("the worker reads");
+            let mut response = Vec::new();
+            while !response.ends_with(b"hello") {
+                let mut buffer = [0; 4096];
+                let len = stream.read(&mut buffer).expect("the worker answers");
+                assert!(len > 0, "the worker closed the connection");
+                response.extend_from_slice(&buffer[..len]);
+            }
+        }
+    })
+}
+
+fn ask_by_udp(address: SocketAddr) -> Box<dyn FnMut(usize)> {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket.connect(address).expect("a socket of datagrams connects at once");
+    Box::new(move |times| {
+        for _ in 0..times {
+            socket.send(b"hello").expect("the kernel takes it");
+            let mut buffer = [0; 16];
+            assert_eq!(socket.recv(&mut buffer).expect("the worker answers"), 5);
+        }
+    })
+}
+
+/// Sends every datagram back.
+fn udp_origin() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let address = socket.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..len], from);
+        }
+    });
+    address
+}
+
 /// Answers every request of every connection.
 fn origin() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -124,6 +182,7 @@ fn origin() -> SocketAddr {
 
 /// Sends the requests and ends the worker; gives the worker's allocations before and after the counted ones.
 fn client(
+    asker: Asker,
     address: SocketAddr,
     remote: Remote,
     start: Receiver<()>,
@@ -133,19 +192,7 @@ fn client(
     let (send, counts) = channel();
     thread::spawn(move || {
         start.recv().expect("the worker starts");
-        let mut stream = TcpStream::connect(address).expect("the worker listens");
-        let mut ask = |times: usize| {
-            for _ in 0..times {
-                stream.write_all(REQUEST).expect("the worker reads");
-                let mut response = Vec::new();
-                while !response.ends_with(b"hello") {
-                    let mut buffer = [0; 4096];
-                    let len = stream.read(&mut buffer).expect("the worker answers");
-                    assert!(len > 0, "the worker closed the connection");
-                    response.extend_from_slice(&buffer[..len]);
-                }
-            }
-        };
+        let mut ask = asker(address);
         ask(WARM_UP);
         let before = looks.next();
         ask(COUNTED);

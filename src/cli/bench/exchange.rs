@@ -129,7 +129,7 @@ impl Exchange {
                 let index = ((u128::from(random) * requests.len() as u128) >> 64) as usize;
                 self.outgoing.text().extend_from_slice(&requests[index]);
             }
-            (None, Work::Echo { .. }) => {}
+            (None, Work::Echo { .. } | Work::Datagrams { .. }) => {}
         }
         stream.send(&mut self.outgoing).await.map_err(|error| Wrong::new(ErrorKind::Send, error))?;
         match work {
