@@ -4,7 +4,7 @@
 
 use crate::balancer::Balance;
 use crate::base::{Address, Networks, Sharded};
-use crate::health::PaceRule;
+use crate::health::{PaceRule, Rate};
 use crate::router::{PathPolicy, Router};
 use crate::telemetry::RouteStats;
 use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Upstream>,
     /// The deadline of a drain at shutdown.
     pub drain_timeout: Duration,
+    /// How long events may wait in a worker before it refuses new connections.
+    pub worker_lag_max: Duration,
     /// Whether workers write access log records.
     pub access_log: bool,
 }
@@ -49,6 +51,12 @@ pub struct Listener {
     pub proxy_protocol: Networks,
     /// From the accept to the last byte of a PROXY header.
     pub proxy_protocol_timeout: Duration,
+    /// The same of one client, which is an IPv4 address or the /64 of an IPv6 one.
+    pub connections_max_per_client: Option<u32>,
+    /// Clients that `connections_max_per_client` does not hold for.
+    pub clients_exempt: Networks,
+    /// How many connections are accepted in a second, all workers together.
+    pub accept_rate: Option<Rate>,
     /// What the listener speaks, with the settings of that protocol.
     pub protocol: Protocol,
 }

@@ -3,7 +3,8 @@
 //! engine.
 
 use crate::base::Sharded;
-use crate::connection::{Context, watch_parked};
+use crate::base::heap::{self, Budget, Share};
+use crate::connection::{Context, keep_to_budget, watch_parked};
 use crate::engine::{DriverChoice, Engine, EngineCounts, EngineSettings, Remote};
 use crate::listener::Listeners;
 use crate::snapshot::{Phase, Published};
@@ -32,6 +33,8 @@ pub struct Worker {
     /// The processor that the thread is pinned to, if any.
     pub processor: Option<usize>,
     pub driver: DriverChoice,
+    /// What the heap of the process may come to.
+    pub budget: Arc<Budget>,
     pub published: Arc<Published>,
     pub stats: Arc<Sharded<WorkerStats>>,
     pub access_log: AccessLogWriter,
@@ -59,6 +62,7 @@ impl Worker {
             if let Some(processor) = self.processor {
                 crate::engine::pin_thread(processor);
             }
+            let _entered = Share::enter(self.budget.clone(), self.index);
             let settings = EngineSettings { driver: self.driver, ..EngineSettings::default() };
             let engine = match Engine::new(&settings) {
                 Ok(engine) => engine,
@@ -106,6 +110,7 @@ pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Er
     let flows = context.clone();
     engine.spawn(async move { flows.serve_flows().await });
     engine.spawn(keep_house(context.clone()));
+    engine.spawn(keep_to_budget(context.clone()));
     let mut view = context.view();
     opened(listeners.follow(&context, &view));
     while context.published.phase() == Phase::Serving {
@@ -157,8 +162,21 @@ async fn keep_house(context: Rc<Context>) {
         stats.tasks_panicked.add(counts.tasks_panicked - before.tasks_panicked);
         stats.tasks_active.set(counts.tasks_active as i64);
         stats.engine_buffers_free.set(counts.buffers_free as i64);
+        stats.engine_sends_refused.add(counts.sends_refused - before.sends_refused);
+        note_memory(&context, &counts);
         stats.connections_parked.set(context.parked() as i64);
         stats.snapshot_generation.set(context.view().snapshot.generation as i64);
         context.engine.sleep(HOUSEKEEPING).await;
     }
+}
+
+fn note_memory(context: &Context, counts: &EngineCounts) {
+    heap::look();
+    let stats = context.worker_stats();
+    let (requests, spares) = context.memory_held();
+    stats.memory_heap_bytes.set(heap::heap_of_thread());
+    stats.memory_receive_bytes.set(counts.bytes_received_held as i64);
+    stats.memory_waiting_bytes.set(counts.bytes_detached as i64);
+    stats.memory_request_bytes.set(requests as i64);
+    stats.memory_spare_bytes.set(spares as i64);
 }

@@ -29,6 +29,7 @@ fn snapshot(generation: u64) -> Snapshot {
         routes: Vec::new(),
         upstreams: (0..1000).map(upstream).collect(),
         drain_timeout: Duration::from_secs(1),
+        worker_lag_max: std::time::Duration::from_millis(500),
         access_log: false,
     }
 }

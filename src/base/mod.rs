@@ -3,6 +3,7 @@
 pub mod address;
 pub mod allocations;
 pub mod counter;
+pub mod heap;
 pub mod memory;
 pub mod networks;
 pub mod shared_socket;

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod demo;
+mod memory;
 pub mod reload;
 pub mod run;
 pub mod version;

@@ -2,8 +2,10 @@
 
 use super::FILE_DEFAULT;
 use crate::base::Sharded;
+use crate::base::heap::{Budget, heap_of_others};
 use crate::control::admin::{self, AdminState};
 use crate::control::config::{self, EngineChoice, Loaded, Report};
+use crate::control::memory::{Contract, Sizes};
 use crate::control::supervisor::{ControlThread, Running, Start, Supervisor, bind_first};
 use crate::engine::{DriverChoice, processors, raise_fd_limit};
 use crate::snapshot::{Listener, Protocol, Published, Snapshot};
@@ -87,6 +89,7 @@ struct Gateway {
 }
 
 fn start(source: Source) -> Result<Gateway, String> {
+    let heap_before = heap_of_others();
     let (file, loaded) = load(source).map_err(|report| report.to_string())?;
     if loaded.warnings.warnings() > 0 {
         log::write_block(
@@ -97,10 +100,12 @@ fn start(source: Source) -> Result<Gateway, String> {
     }
     let running = Running::of(&loaded);
     let driver = driver_choice(running.process.engine)?;
-    let processors = processors();
-    let workers = running.process.workers.map_or(processors.len(), |count| count as usize).max(1);
+    let workers = super::memory::workers(&running.process);
+    let memory_max = loaded.settings.memory_max;
     let mut registry = Registry::new(workers);
     let snapshot = config::compile(loaded.settings, &mut registry, 1);
+    let sizes = super::memory::sizes(workers, heap_of_others().saturating_sub(heap_before));
+    let budget = limit_memory(memory_max, &snapshot, &sizes)?;
     bind_first(&snapshot)?;
     check_descriptors(&snapshot)?;
     let admin =
@@ -113,7 +118,7 @@ fn start(source: Source) -> Result<Gateway, String> {
     let published = Arc::new(Published::new(snapshot));
     let stats = Arc::new(Sharded::<WorkerStats>::new(workers));
     let log_stats = Arc::new(LogStats::default());
-    let crew = start_workers(workers, driver, &processors, &published, &stats)?;
+    let crew = start_workers(workers, driver, &published, &stats, &budget)?;
     let log = LogThread::start(running.process.access_log.clone(), crew.readers, crew.logs, log_stats.clone())
         .map_err(|error| format!("the access log cannot be opened: {error}; see [access_log] path"))?;
     let log = Arc::new(log);
@@ -131,6 +136,8 @@ fn start(source: Source) -> Result<Gateway, String> {
         wakers: wakers.collect(),
         log: log.clone(),
         stats: config_stats.clone(),
+        budget: budget.clone(),
+        sizes,
     });
     let state = AdminState {
         published: published.clone(),
@@ -139,6 +146,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         workers: stats,
         config: config_stats,
         log: log_stats,
+        budget,
         reload: reload_of(&supervisor),
     };
     let control = start_control(supervisor, admin, state)?;
@@ -193,6 +201,18 @@ fn check_descriptors(snapshot: &Snapshot) -> Result<(), String> {
     Ok(())
 }
 
+/// The budget that all workers keep to, and in the log what it is.
+fn limit_memory(memory_max: Option<u64>, snapshot: &Snapshot, sizes: &Sizes) -> Result<Arc<Budget>, String> {
+    let contract = Contract::new(memory_max, snapshot, sizes)?;
+    if let Some(warning) = contract.warning() {
+        log::warn!("{warning}");
+    }
+    log::info!("{}", contract.line());
+    let budget = Budget::new(sizes.workers, u64::MAX, u64::MAX);
+    contract.keep(&budget);
+    Ok(budget)
+}
+
 /// The workers, and the ends of their queues that control reads.
 struct Crew {
     threads: Vec<JoinHandle<()>>,
@@ -204,10 +224,11 @@ struct Crew {
 fn start_workers(
     count: usize,
     driver: DriverChoice,
-    processors: &[usize],
     published: &Arc<Published>,
     stats: &Arc<Sharded<WorkerStats>>,
+    budget: &Arc<Budget>,
 ) -> Result<Crew, String> {
+    let processors = processors();
     let (report, reports) = channel();
     let mut crew = Crew { threads: Vec::new(), started: Vec::new(), readers: Vec::new(), logs: Vec::new() };
     for index in 0..count {
@@ -220,6 +241,7 @@ fn start_workers(
             // More workers than processors: the kernel may move them.
             processor: (count <= processors.len()).then(|| processors[index]),
             driver,
+            budget: budget.clone(),
             published: published.clone(),
             stats: stats.clone(),
             access_log,

@@ -3,10 +3,11 @@
 use super::context::{Context, View};
 use crate::base::{Address, Instant};
 use crate::engine::Event;
+use crate::health::Failure;
 use crate::protocol::proxy::{Addresses, Extensions, Header, UNIX_BYTES};
-use crate::snapshot::{Listener, ProxyExtensions, ProxyHeader, Upstream};
+use crate::snapshot::{ProxyExtensions, ProxyHeader, Upstream};
 use crate::telemetry::ListenerStats;
-use crate::upstream::ListenerIdentity;
+use crate::upstream::{ClientPlace, ListenerIdentity};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -103,12 +104,19 @@ pub struct Client {
     pub(super) opened: Instant,
     /// Requests that it has sent.
     pub requests: u32,
+    /// Where it is counted as one of its client's.
+    place: Option<ClientPlace>,
     context: Rc<Context>,
 }
 
 impl Client {
     /// Counts a connection that `listener` has just accepted.
-    pub fn new(context: &Rc<Context>, listener: &Rc<ListenerHandle>, address: Address) -> Client {
+    pub(super) fn new(
+        context: &Rc<Context>,
+        listener: &Rc<ListenerHandle>,
+        address: Address,
+        place: Option<ClientPlace>,
+    ) -> Client {
         let stats = listener.identity.stats.shard(context.worker);
         stats.connections_accepted.inc();
         stats.connections_active.inc();
@@ -125,6 +133,7 @@ impl Client {
             accepted: context.engine.now(),
             opened: context.engine.now(),
             requests: 0,
+            place,
             context: context.clone(),
         }
     }
@@ -187,10 +196,21 @@ impl Client {
         true
     }
 
-    /// Whether `listener` has room for another connection, all workers together.
-    pub fn has_room(listener: &Listener) -> bool {
-        let open: i64 = listener.identity.stats.iter().map(|shard| shard.connections_active.get()).sum();
-        open < i64::from(listener.connections_max)
+    /// Counts the connection as one of its client's, once it is known who that is.
+    ///
+    /// # Errors
+    /// If the client has as many connections as it may.
+    pub(super) fn count(&mut self) -> Result<(), Failure> {
+        self.give_back_place();
+        let (view, index) = self.listener.current(&self.context);
+        self.place = super::admission::count_client(&self.context, &view.snapshot.listeners[index], &self.address)?;
+        Ok(())
+    }
+
+    fn give_back_place(&mut self) {
+        if let (Some(place), Some(table)) = (self.place.take(), self.listener.identity.clients.get()) {
+            table.give_back(place);
+        }
     }
 
     pub fn context(&self) -> &Rc<Context> {
@@ -207,6 +227,7 @@ impl Drop for Client {
         for endpoint in self.bound.get().into_iter().filter(|id| *id != UNBOUND) {
             self.context.idle.close(endpoint, self.id, self.context.worker);
         }
+        self.give_back_place();
         self.stats().connections_active.dec();
         self.context.worker_stats().connections_active.dec();
         self.context.connections.set(self.context.connections.get().saturating_sub(1));

@@ -1,9 +1,11 @@
 //! What all connections of one worker share, and the worker's view of the snapshot.
 
+use super::admission::Answers;
 use super::client::Client;
 use super::exchange::RequestId;
 use super::http1::Spare;
 use super::idle::IdleConnections;
+use super::memory::Memory;
 use super::opening::Refusals;
 use super::udp::Flows;
 use crate::balancer::Picker;
@@ -37,6 +39,8 @@ pub struct Context {
     pub(super) waiting: Cell<u32>,
     pub(super) idle: IdleConnections,
     pub(super) spare: Spare,
+    pub(super) memory: Memory,
+    pub(super) answers: Answers,
     pub(super) refusals: Refusals,
     /// Clients so far.
     clients: Cell<u64>,
@@ -70,6 +74,8 @@ impl Context {
             waiting: Cell::new(0),
             idle: IdleConnections::new(engine),
             spare: Spare::default(),
+            memory: Memory::default(),
+            answers: Answers::default(),
             refusals: Refusals::default(),
             clients: Cell::new(0),
             run: OnceCell::new(),
@@ -125,6 +131,11 @@ impl Context {
     /// Client connections that are parked.
     pub fn parked(&self) -> usize {
         self.parking.len()
+    }
+
+    /// Bytes of requests under way (heads and buffers), and of what is kept for requests to come.
+    pub fn memory_held(&self) -> (usize, usize) {
+        (self.memory.requests.get(), self.memory.spares.get())
     }
 
     /// Closes every client connection that waits for a request.

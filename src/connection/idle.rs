@@ -96,6 +96,19 @@ impl IdleConnections {
         }
     }
 
+    /// Closes up to `count` connections, those first whose time would be up first. How many.
+    pub(super) fn close_idlest(&self, count: usize, worker: usize) -> usize {
+        let closed = self.parking.take_idlest(count);
+        let mut by_endpoint = self.by_endpoint.borrow_mut();
+        for gone in &closed {
+            gone.record.endpoint.stats.shard(worker).connections_idle.dec();
+            if let Some(places) = by_endpoint.get_mut(gone.record.endpoint.id as usize) {
+                places.retain(|place| self.parking.holds(place.ticket));
+            }
+        }
+        closed.len()
+    }
+
     /// Closes connections as their endpoints close them, or as they grow too old.
     pub(super) async fn watch(&self, worker: usize) {
         loop {

@@ -4,6 +4,8 @@
 //! | file | what it is |
 //! |---|---|
 //! | `context` | what all connections of a worker share; a worker's view of the snapshot |
+//! | `admission` | whether a new connection is let in, and what happens to one that is not |
+//! | `memory` | what is given up when memory is short |
 //! | `client` | the client's side of a connection, and its part in the counts |
 //! | `opening` | what comes before its protocol: a PROXY header |
 //! | `hello` | the ClientHello of TLS that is passed through, and the route for its server name |
@@ -18,6 +20,7 @@
 //!
 //! No parsing of configuration, no decision that a pure module could make.
 
+mod admission;
 mod announce;
 mod client;
 mod connect;
@@ -26,12 +29,15 @@ mod exchange;
 mod hello;
 pub mod http1;
 mod idle;
+mod memory;
 mod opening;
 mod pace;
 mod relay;
 mod tcp;
 pub mod udp;
 
+pub use admission::{admit, refuse};
 pub use client::{Client, ListenerHandle};
 pub use context::{Context, View};
+pub use memory::keep_to_budget;
 pub use opening::{accept, watch_parked};

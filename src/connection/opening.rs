@@ -13,6 +13,7 @@
 //!                                └── tcp ───────────────────┴─→ connects
 //! ```
 
+use super::admission::{self, dismiss};
 use super::client::{Client, Stage};
 use super::context::Context;
 use super::hello::{self, Opened};
@@ -86,6 +87,10 @@ pub async fn watch_parked(context: Rc<Context>) {
         let Parked { stream, record: client, expired } = context.parking.next().await;
         match (client.stage, expired) {
             (Stage::Open, true) => {}
+            (Stage::Open, false) if !context.memory.has_room() => {
+                client.stats().connections_shed.inc();
+                dismiss(&context, &client.listener, stream, &client.address, Failure::MemoryFull);
+            }
             (Stage::Open, false) => context.engine.spawn(http1::serve(stream, client, Chunk::empty())),
             (Stage::Hello, true) => tcp::refused(&client, Failure::ClientHelloTimeout, None),
             (Stage::Hello, false) => context.engine.spawn(hello::begin(stream, client, Chunk::empty())),
@@ -103,7 +108,10 @@ async fn begin(stream: Stream, mut client: Client) {
     match context.engine.timeout(deadline, receive_header(&stream, &mut client)).await {
         Ok(Ok(rest)) => {
             client.stats().proxy_headers.inc();
-            open(&context, stream, client, rest);
+            match client.count() {
+                Ok(()) => open(&context, stream, client, rest),
+                Err(why) => admission::refuse(&context, &client.listener, stream, &client.address, why),
+            }
         }
         // Who connects only to see whether the port is open sends nothing.
         Ok(Err(None)) => {}

@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::pace::Pace;
 use crate::base::Instant;
-use crate::engine::{Chunk, Filled, Outgoing, Stream};
+use crate::engine::{Chunk, Filled, Outgoing, Stream, is_out_of_memory};
 use crate::health::Failure;
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -77,6 +77,8 @@ struct Activity {
 enum Side {
     Sender,
     Receiver,
+    /// Neither: the receiver is slow, and there is no memory to hold for it what it does not take.
+    Gateway,
 }
 
 impl Side {
@@ -84,6 +86,7 @@ impl Side {
         match self {
             Side::Sender => sender,
             Side::Receiver => receiver,
+            Side::Gateway => Failure::MemoryFull,
         }
     }
 }
@@ -105,7 +108,8 @@ async fn forward(
             count.set(count.get() + chunk.len() as u64);
             pace.copied(chunk.len());
             outgoing.chunk(chunk);
-            to.send(&mut outgoing).await.map_err(|_| Side::Receiver)?;
+            let sent = to.send(&mut outgoing).await;
+            sent.map_err(|error| if is_out_of_memory(&error) { Side::Gateway } else { Side::Receiver })?;
             activity.last.set(context.engine.now());
         }
         if pace.is_bulk() {

@@ -161,6 +161,10 @@ async fn run(
     let relayed = relay(context, ends.0, ends.1, settings.idle_timeout).await;
     match relayed.failure {
         Some(Failure::ClientClosed) => connection.reset(),
+        Some(Failure::MemoryFull) => {
+            connection.reset();
+            stream.reset();
+        }
         Some(_) => stream.reset(),
         None => {}
     }

@@ -9,6 +9,16 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 
+thread_local! {
+    /// Bytes in chunks that have memory of their own.
+    static DETACHED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes that were copied out of receive buffers, on this thread, because somebody takes them slowly.
+pub(super) fn detached_bytes() -> usize {
+    DETACHED.get()
+}
+
 /// Bytes before each buffer into which a message head may grow that is written anew in front of its body.
 const HEADROOM: usize = 512;
 
@@ -59,6 +69,11 @@ impl Arena {
     /// Buffers that nobody holds. The uring driver keeps its own count of those that the kernel holds.
     pub(super) fn free_count(&self) -> usize {
         self.free.borrow().len()
+    }
+
+    /// Bytes of the buffers that are not free.
+    pub(super) fn held_bytes(&self, free: usize) -> u64 {
+        (self.buffer_count().saturating_sub(free) * (HEADROOM + self.buffer_size)) as u64
     }
 
     /// Takes a free buffer, to be filled and then named to [`Arena::chunk`] or [`Arena::give_back`].
@@ -123,6 +138,7 @@ impl Chunk {
     /// A copy of `bytes` in memory of exactly their size.
     pub fn copy_of(bytes: &[u8]) -> Chunk {
         let heap: Rc<[u8]> = bytes.into();
+        DETACHED.set(DETACHED.get() + heap.len());
         Chunk { start: heap.as_ptr(), len: heap.len(), owner: Owner::Heap(heap) }
     }
 
@@ -216,12 +232,16 @@ impl Clone for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if let Owner::Arena(arena, index) = &self.owner {
-            let references = &arena.references[usize::from(*index)];
-            references.set(references.get() - 1);
-            if references.get() == 0 {
-                arena.free.borrow_mut().push(*index);
+        match &self.owner {
+            Owner::Arena(arena, index) => {
+                let references = &arena.references[usize::from(*index)];
+                references.set(references.get() - 1);
+                if references.get() == 0 {
+                    arena.free.borrow_mut().push(*index);
+                }
             }
+            Owner::Heap(heap) if Rc::strong_count(heap) == 1 => DETACHED.set(DETACHED.get() - heap.len()),
+            Owner::Heap(_) | Owner::Static => {}
         }
     }
 }
@@ -296,6 +316,11 @@ impl Outgoing {
     /// Whether another two pieces might exceed `PIECES_MAX`.
     pub fn is_full(&self) -> bool {
         self.pieces.len() + 2 >= PIECES_MAX
+    }
+
+    /// Bytes of its own memory: room for what is written and for pieces, not the chunks.
+    pub fn own_bytes(&self) -> usize {
+        self.written.capacity() + self.pieces.capacity() * size_of::<Piece>()
     }
 
     pub fn clear(&mut self) {

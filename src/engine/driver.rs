@@ -192,6 +192,27 @@ impl Driver {
         }
     }
 
+    /// Gives back memory that is kept for later use alone.
+    pub(super) fn give_back_spares(&mut self) {
+        each!(self, driver => driver.give_back_spares())
+    }
+
+    /// Fails stalled sends, those that hold the most first, until they have held `bytes` together. How many, and what they
+    /// have held.
+    pub(super) fn shed_sends(&mut self, bytes: usize) -> (usize, usize) {
+        let mut stalled = each!(self, driver => driver.stalled_sends());
+        stalled.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let (mut count, mut given) = (0, 0);
+        for (held, id) in stalled {
+            if given >= bytes {
+                break;
+            }
+            each!(self, driver => driver.fail_send(id));
+            (count, given) = (count + 1, given + held);
+        }
+        (count, given)
+    }
+
     pub(super) fn shutdown(&mut self, id: StreamId) {
         each!(self, driver => driver.shutdown(id))
     }

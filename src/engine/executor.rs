@@ -16,6 +16,9 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 const LOT_BIT: u64 = 1 << 63;
 const LOT_SHIFT: u32 = 56;
 
+/// The word of no task and no lot: see [`Executor::mark`].
+const MARK: u64 = u64::MAX;
+
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What a waker can reach: the queue of words that are ready, and which tasks are in it already.
@@ -115,6 +118,7 @@ pub(super) struct Executor {
     free: RefCell<Vec<u32>>,
     active: Cell<usize>,
     panicked: Cell<u64>,
+    reached_mark: Cell<bool>,
 }
 
 /// A thread holds one engine at a time, because wakers name tasks by their index on the thread.
@@ -169,9 +173,28 @@ impl Executor {
             let Some(word) = READY.with(|ready| ready.borrow_mut().words.pop_front()) else {
                 return false;
             };
+            if word == MARK {
+                self.reached_mark.set(true);
+                continue;
+            }
             self.poll(word);
         }
         READY.with(|ready| !ready.borrow().words.is_empty())
+    }
+
+    /// Whether no task is ready.
+    pub(super) fn is_idle(&self) -> bool {
+        READY.with(|ready| ready.borrow().words.is_empty())
+    }
+
+    /// Puts a mark behind all that is ready now.
+    pub(super) fn mark(&self) {
+        READY.with(|ready| ready.borrow_mut().words.push_back(MARK));
+    }
+
+    /// Whether the mark has come to the front since the last call.
+    pub(super) fn reached_mark(&self) -> bool {
+        self.reached_mark.take()
     }
 
     fn poll(&self, word: u64) {

@@ -15,6 +15,7 @@ mod driver;
 mod epoll;
 mod executor;
 mod future;
+mod lag;
 mod parking;
 mod pipe;
 mod sim;
@@ -156,6 +157,8 @@ pub struct EngineCounts {
     /// Pipes that hold bytes now, and how many: bytes that connections hold beside their buffers.
     pub pipes_used: u64,
     pub pipe_bytes: u64,
+    /// Of those, the ones that failed because the heap was full.
+    pub sends_refused: u64,
     pub completion_overflows: u64,
     pub tasks_panicked: u64,
     pub tasks_active: u64,
@@ -164,6 +167,10 @@ pub struct EngineCounts {
     pub streams: u64,
     /// The same of datagram sockets.
     pub datagram_sockets: u64,
+    /// Bytes of the receive buffers that hold something.
+    pub bytes_received_held: u64,
+    /// Bytes copied out of receive buffers because somebody takes them slowly.
+    pub bytes_detached: u64,
 }
 
 /// Tasks polled before events are taken again, so that tasks that keep each other busy starve no socket.
@@ -187,6 +194,7 @@ struct Core {
     /// Who has had its share of this turn and goes on in the next.
     postponed: RefCell<Vec<Waker>>,
     random: Cell<u64>,
+    lag: lag::Lag,
     remote: Remote,
     woken: Event,
     fallback: Option<String>,
@@ -232,6 +240,7 @@ impl Engine {
             turns: Cell::new(0),
             postponed: RefCell::default(),
             random: Cell::new(seed),
+            lag: lag::Lag::default(),
             remote,
             woken: Event::default(),
             fallback,
@@ -252,6 +261,12 @@ impl Engine {
     /// The time, read once for each turn of the event loop.
     pub fn now(&self) -> Instant {
         self.core.now.get()
+    }
+
+    /// How long whatever became ready in the last half second had to wait for its turn at least: near zero for a worker that
+    /// keeps up.
+    pub fn lag(&self) -> std::time::Duration {
+        self.core.lag.at(self.now())
     }
 
     /// A random number; under simulation it comes from the seed. Not for secrets.
@@ -292,6 +307,9 @@ impl Engine {
         let core = &*self.core;
         let more = more || !core.postponed.borrow().is_empty();
         let until = if more { Some(core.now.get()) } else { core.timers.borrow().next_deadline() };
+        if core.executor.reached_mark() || !more {
+            core.lag.reached(core.driver.borrow().now());
+        }
         let now = core.driver.borrow_mut().wait(until);
         core.now.set(now);
         core.turns.set(core.turns.get() + 1);
@@ -300,6 +318,9 @@ impl Engine {
         core.postponed.borrow_mut().drain(..).for_each(Waker::wake);
         if core.remote.waker.take() {
             core.woken.notify();
+        }
+        if core.lag.marks(now, core.executor.is_idle()) {
+            core.executor.mark();
         }
     }
 
@@ -388,6 +409,17 @@ impl Engine {
         }
     }
 
+    /// Gives back memory that is kept for later use alone.
+    pub fn give_back_spares(&self) {
+        self.core.driver.borrow_mut().give_back_spares();
+    }
+
+    /// Fails sends that wait for slow readers, those that hold the most first, until `bytes` are given back, which is when
+    /// their senders have seen it. How many sends, and how many bytes. See [`is_out_of_memory`].
+    pub fn shed_sends(&self, bytes: usize) -> (usize, usize) {
+        self.core.driver.borrow_mut().shed_sends(bytes)
+    }
+
     pub fn counts(&self) -> EngineCounts {
         let mut counts = self.core.driver.borrow().counts();
         counts.tasks_panicked = self.core.executor.panicked();
@@ -397,6 +429,7 @@ impl Engine {
         counts.pipes_refused = pipes.refused;
         counts.pipes_used = pipes.lent() as u64;
         counts.pipe_bytes = pipes.bytes as u64;
+        counts.bytes_detached = buffer::detached_bytes() as u64;
         counts
     }
 }
@@ -518,6 +551,12 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.core.driver.borrow_mut().close(self.id);
     }
+}
+
+/// Whether a send failed because there was no memory to hold what the other side did not take: the heap was full when it
+/// stalled, or [`Engine::shed_sends`] has chosen it.
+pub fn is_out_of_memory(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
 }
 
 fn rand_seed() -> u64 {

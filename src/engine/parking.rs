@@ -114,6 +114,17 @@ impl<T> Parking<T> {
         indices.into_iter().map(|index| self.remove(index, false)).collect()
     }
 
+    /// Takes up to `count` streams, those first whose time would be up first.
+    pub fn take_idlest(&self, count: usize) -> Vec<Parked<T>> {
+        let mut waiting: Vec<(Instant, u32)> =
+            self.places.borrow().iter().map(|(index, place)| (place.until, index as u32)).collect();
+        if count < waiting.len() {
+            waiting.select_nth_unstable(count);
+            waiting.truncate(count);
+        }
+        waiting.into_iter().map(|(_, index)| self.remove(index, false)).collect()
+    }
+
     fn watch_again(&self, index: u32) {
         if let Some(place) = self.places.borrow().get(index as usize) {
             let waker = executor::lot_waker(self.lot, index);

@@ -42,6 +42,10 @@ pub enum Failure {
     DatagramTruncated,
     DatagramTooLong,
     DatagramUnsent,
+    ClientFull,
+    AcceptRate,
+    Overloaded,
+    MemoryFull,
     Draining,
     Internal,
 }
@@ -131,6 +135,10 @@ table! {
     DatagramTruncated     => 0,   Gateway, Never, "datagram_truncated", "The datagram is longer than a receive buffer, and was dropped rather than sent on in part.";
     DatagramTooLong       => 0,   Gateway, Never, "datagram_too_long", "The datagram does not fit the way to the other side (EMSGSIZE).";
     DatagramUnsent        => 0,   Gateway, Never, "datagram_unsent", "The kernel did not take the datagram: its send buffer was full, or a firewall of this machine forbids it.";
+    ClientFull            => 429, Client, Never, "client_full", "Too many connections are open from this address.";
+    AcceptRate            => 503, Gateway, Never, "accept_rate", "Connections come faster than this gateway takes them.";
+    Overloaded            => 503, Gateway, Never, "overloaded", "The gateway is behind with its work.";
+    MemoryFull            => 503, Gateway, Never, "memory_full", "The gateway has no memory left for this.";
     Draining              => 503, Gateway, Never, "draining", "The gateway is shutting down.";
     Internal              => 500, Gateway, Never, "internal", "The gateway failed. This is a bug.";
 }

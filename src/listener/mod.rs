@@ -2,9 +2,9 @@
 //! `connection`'s; nothing here knows HTTP.
 
 use crate::base::{Address, SharedSocket};
-use crate::connection::{self, Client, Context, ListenerHandle, View, http1, udp};
+use crate::connection::{self, Context, ListenerHandle, View, udp};
 use crate::engine::{self, DatagramOptions, ListenOptions, Raced, Stream, race};
-use crate::snapshot::{Listener, Protocol};
+use crate::snapshot::Listener;
 use crate::upstream::Transport;
 use std::cell::RefCell;
 use std::io;
@@ -158,16 +158,11 @@ fn cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// Lets a connection in, or refuses it where the listener has no room.
+/// Lets a connection in, or refuses it.
 fn admit(context: &Rc<Context>, handle: &Rc<ListenerHandle>, stream: Stream, address: Address) {
-    let (view, index) = handle.current(context);
-    let listener = &view.snapshot.listeners[index];
-    if !Client::has_room(listener) {
-        handle.identity.stats.shard(context.worker).connections_refused.inc();
-        if let Protocol::Http(_) = listener.protocol {
-            context.engine.spawn(http1::refuse_connection(context.clone(), stream));
-        }
-        return;
-    }
-    connection::accept(context, stream, Client::new(context, handle, address));
+    let client = match connection::admit(context, handle, &address) {
+        Ok(client) => client,
+        Err(why) => return connection::refuse(context, handle, stream, &address, why),
+    };
+    connection::accept(context, stream, client);
 }

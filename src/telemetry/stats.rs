@@ -214,7 +214,9 @@ stats! {
     ListenerStats = "listener" ["listener"] {
         connections_accepted: counter count "Connections of clients that were accepted.";
         connections_active: gauge count "Connections of clients that are open.";
-        connections_refused: counter count "Connections closed at once because the listener was full.";
+        connections_refused: counter count "Connections that were not let in; the reason is in the failures.";
+        connections_shed: counter count "Waiting connections closed because memory was short.";
+        clients_uncounted: counter count "Connections let in although their client could not be counted.";
         connections_drained: counter count "Connections closed in good order by a drain.";
         proxy_headers: counter count "PROXY headers received that said who the client is.";
         accept_errors: counter count "Accepts that failed, for example for want of file descriptors.";
@@ -285,6 +287,13 @@ stats! {
         engine_pipes_refused: counter count "Times that bytes to be spliced were copied because no pipe was free.";
         engine_pipes_used: gauge count "Pipes that hold bytes for a slow reader.";
         engine_pipe_bytes: gauge bytes "Bytes in these pipes.";
+        engine_sends_refused: counter count "Sends that failed because a slow reader took nothing and memory was short.";
+        memory_idle_closed: counter count "Idle connections to endpoints closed because memory was short.";
+        memory_heap_bytes: gauge bytes "What the worker's thread has allocated, all kinds together.";
+        memory_receive_bytes: gauge bytes "Receive buffers that hold something, of those set aside at the start.";
+        memory_waiting_bytes: gauge bytes "Bytes of messages that wait for a slow reader.";
+        memory_request_bytes: gauge bytes "Heads and buffers of requests under way.";
+        memory_spare_bytes: gauge bytes "The same, kept for requests to come.";
     }
     /// What the supervisor counts about reloads. One thread writes it.
     ConfigStats = "config" [] {
@@ -317,6 +326,8 @@ derived! {
     READY = "ringgate_ready" gauge count [] "1 while the gateway serves, 0 before and while it drains.";
     CONFIG_GENERATION = "ringgate_config_generation" gauge count [] "The generation of the snapshot in force.";
     UDP_FLOWS_MAX = "ringgate_udp_flows_max" gauge count ["listener"] "The limit of open flows.";
+    MEMORY_HEAP = "ringgate_memory_heap_bytes" gauge bytes [] "What the whole process has allocated.";
+    MEMORY_HEAP_MAX = "ringgate_memory_heap_max_bytes" gauge bytes [] "Where it is full: what `memory_max` leaves for it.";
     LISTENER_CONNECTIONS_MAX = "ringgate_listener_connections_max" gauge count ["listener"] "The limit of open connections.";
     UPSTREAM_ENDPOINTS = "ringgate_upstream_endpoints" gauge count ["upstream"] "Endpoints of the upstream.";
     ENDPOINT_WEIGHT = "ringgate_endpoint_weight" gauge count ["upstream" "endpoint"] "The weight of the endpoint.";

@@ -2,8 +2,10 @@
 //! (load, counters, later health) belongs to the identity and never to the table. Not a place where anything is
 //! decided: `balancer` picks, `control` publishes. Workers read; [`Registry`] is the control plane's alone.
 
+mod clients;
 mod registry;
 
+pub use clients::{CLIENT_CONNECTIONS_MAX, ClientPlace, ClientTable, Counted};
 pub use registry::Registry;
 
 use crate::base::{Address, Instant, Sharded, SharedSocket};
@@ -96,4 +98,8 @@ pub struct ListenerIdentity {
     pub udp: Option<Sharded<UdpStats>>,
     /// Open flows of a datagram listener, over all workers: never more than its limit, not even for a moment.
     pub flows: AtomicU32,
+    /// What each client has open, from the first snapshot on that limits it.
+    pub clients: OnceLock<ClientTable>,
+    /// Where the accept rate stands, for all workers: see `health::limits`.
+    pub accepts: AtomicU64,
 }

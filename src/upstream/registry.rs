@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Hands out identities. It holds none of them alive: a value lives for as long as a snapshot or a worker holds it.
@@ -96,6 +96,8 @@ impl Registry {
             stats,
             udp,
             flows: AtomicU32::new(0),
+            clients: OnceLock::new(),
+            accepts: AtomicU64::new(0),
         });
         self.listeners.insert(key, (id, Arc::downgrade(&made)));
         made

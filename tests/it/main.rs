@@ -16,6 +16,8 @@ mod errors;
 mod forwarding;
 mod framing;
 mod guides;
+mod limits;
+mod memory;
 mod outside;
 mod proxy;
 mod proxy_rivals;

@@ -128,7 +128,7 @@ impl Attempt<'_> {
         let upload = pin!(upload(body, request, &sent));
         let mut upload = Upload::new(upload, &sent);
         self.record.request_sent = Some(self.scene.context.engine.now());
-        let continued = upload.beside(self.response_head(sink, source)).await.map_err(request_failure)??;
+        let continued = upload.beside(self.response_head(sink, source)).await??;
         // RFC 9110 section 7.8: the whole request comes first. What follows would be its body to one reader and another
         // protocol to the other.
         if self.response.status == 101 && !upload.is_complete() {
@@ -245,16 +245,6 @@ pub(super) fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding
     }
 }
 
-fn request_failure(error: SourceError) -> Failure {
-    match error {
-        SourceError::Closed | SourceError::Reset => Failure::ClientClosed,
-        SourceError::Timeout => Failure::RequestBodyTimeout,
-        SourceError::TooSlow => Failure::RequestBodyTooSlow,
-        SourceError::Malformed => Failure::RequestBodyMalformed,
-        SourceError::TooLarge => Failure::RequestBodyTooLarge,
-    }
-}
-
 fn head_failure(error: SourceError) -> Failure {
     match error {
         SourceError::Timeout => Failure::UpstreamHeadTimeout,
@@ -276,6 +266,7 @@ fn client_failure(error: SinkError) -> Failure {
         SinkError::Closed => Failure::ClientClosed,
         SinkError::Timeout => Failure::ClientStalled,
         SinkError::TooSlow => Failure::ClientTooSlow,
+        SinkError::NoMemory => Failure::MemoryFull,
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum SinkError {
     Timeout,
     /// It took it, and more slowly than is borne.
     TooSlow,
+    /// It takes slowly what it is sent, and there is no memory to hold that for it.
+    NoMemory,
 }
 
 /// What a source has at hand.

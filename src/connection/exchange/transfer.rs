@@ -1,6 +1,7 @@
 //! Bodies on their way: from a source to a sink, and an upload beside the response that it may outlive.
 
 use super::sides::{BodySink, BodySource, Ready, SinkError, SourceError};
+use crate::health::Failure;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -88,18 +89,27 @@ impl<'a, F: Future<Output = Result<Infallible, TransferError>>> Upload<'a, F> {
         }
     }
 
+    /// Why the upload failed, if that ends the exchange: not if the endpoint takes no more of it.
+    fn failure(&self) -> Option<Failure> {
+        match self.error? {
+            TransferError::Source(error) => Some(request_failure(error)),
+            TransferError::Sink(SinkError::NoMemory) => Some(Failure::MemoryFull),
+            TransferError::Sink(_) => None,
+        }
+    }
+
     /// Drives the upload until `main` is done. Ends early if the client's side of the upload fails, or the client leaves
     /// after it; a failure of the endpoint's side does not end it: its response may be there all the same.
-    pub(super) async fn beside<M: Future>(&mut self, main: M) -> Result<M::Output, SourceError> {
+    pub(super) async fn beside<M: Future>(&mut self, main: M) -> Result<M::Output, Failure> {
         let mut main = pin!(main);
         poll_fn(|context| {
             self.poll(context);
             if let Poll::Ready(output) = main.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
-            match self.error {
-                Some(TransferError::Source(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
+            match self.failure() {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None => Poll::Pending,
             }
         })
         .await
@@ -113,5 +123,15 @@ impl<'a, F: Future<Output = Result<Infallible, TransferError>>> Upload<'a, F> {
             main.as_mut().poll(context)
         })
         .await
+    }
+}
+
+fn request_failure(error: SourceError) -> Failure {
+    match error {
+        SourceError::Closed | SourceError::Reset => Failure::ClientClosed,
+        SourceError::Timeout => Failure::RequestBodyTimeout,
+        SourceError::TooSlow => Failure::RequestBodyTooSlow,
+        SourceError::Malformed => Failure::RequestBodyMalformed,
+        SourceError::TooLarge => Failure::RequestBodyTooLarge,
     }
 }

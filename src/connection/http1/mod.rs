@@ -9,6 +9,5 @@ mod serve;
 mod sides;
 mod writer;
 
-pub use serve::refuse_connection;
 pub(super) use serve::{Pair, Spare};
 pub(super) use serve::{linger, serve};

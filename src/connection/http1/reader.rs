@@ -64,6 +64,12 @@ impl Default for MessageReader {
 }
 
 impl MessageReader {
+    /// Bytes of memory of its own, beside the value itself.
+    pub(super) fn bytes(&self) -> usize {
+        let decoder = self.decoder.as_ref().map_or(0, |decoder| size_of_val(&**decoder) + decoder.trailers().bytes());
+        self.partial.capacity() + decoder
+    }
+
     /// Makes ready for another stream.
     pub(super) fn reset(&mut self) {
         self.pending = Chunk::empty();

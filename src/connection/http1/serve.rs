@@ -19,13 +19,14 @@ use super::writer::MessageWriter;
 use crate::base::Instant;
 use crate::connection::connect::UpstreamConnection;
 use crate::connection::exchange::{self, Outcome, Record, RequestId, Scene};
+use crate::connection::memory::Memory;
 use crate::connection::opening::park;
 use crate::connection::relay::relay;
 use crate::connection::{Client, Context};
-use crate::engine::{Chunk, Engine, Outgoing, Stream};
+use crate::engine::{Chunk, Engine, Stream};
 use crate::health::{Failure, PaceRule};
 use crate::protocol::http::{RequestHead, ResponseHead, Version};
-use crate::protocol::http1::{ErrorResponse, HeadLimits, parse_request, write_error};
+use crate::protocol::http1::{ErrorResponse, HeadLimits, parse_request};
 use crate::snapshot::{HttpSettings, Protocol};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -36,13 +37,12 @@ use std::time::Duration;
 const WAIT_BEFORE_PARKING: Duration = Duration::from_millis(100);
 /// Connections of a worker that may wait so; beyond them, every wait is parked at once.
 const WAITING_MAX: u32 = 256;
-/// Sets of buffers kept for the next task.
+/// Sets of buffers kept for the next task, and bytes of one that is: a set that large heads have passed through is not.
 const SPARE_MAX: usize = 256;
+const SPARE_BYTES_MAX: usize = 32 * 1024;
 /// What a client may still send, and for how long, so that it can read a response that came before its request's end.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
-/// Seconds after which a client that found no room is told to come again.
-const REFUSED_RETRY_S: u32 = 1;
 
 /// Buffers of tasks that have ended, for those to come.
 // Boxed: what moves between here and the tasks is a pointer.
@@ -57,6 +57,18 @@ struct Buffers {
     reader: MessageReader,
     writer: MessageWriter,
     pair: Pair,
+    /// What it was counted as when it was last counted.
+    counted: usize,
+}
+
+impl Buffers {
+    fn bytes(&self) -> usize {
+        let heads = self.request.headers.bytes() + self.response.headers.bytes();
+        let sides = [(&self.reader, &self.writer), (&self.pair.reader, &self.pair.writer)];
+        size_of::<Buffers>()
+            + heads
+            + sides.map(|(reader, writer)| reader.bytes() + writer.bytes()).iter().sum::<usize>()
+    }
 }
 
 /// The endpoint's side: both directions.
@@ -82,8 +94,12 @@ impl Pair {
 }
 
 impl Spare {
-    fn take(&self) -> Box<Buffers> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| {
+    fn take(&self, memory: &Memory) -> Box<Buffers> {
+        let kept = self.0.borrow_mut().pop();
+        if let Some(kept) = &kept {
+            memory.spares.set(memory.spares.get() - kept.counted);
+        }
+        let mut buffers = kept.unwrap_or_else(|| {
             let pair = Pair { reader: MessageReader::default(), writer: MessageWriter::default() };
             Box::new(Buffers {
                 request: RequestHead::new(),
@@ -91,40 +107,32 @@ impl Spare {
                 reader: MessageReader::default(),
                 writer: MessageWriter::default(),
                 pair,
+                counted: 0,
             })
-        })
+        });
+        buffers.counted = buffers.bytes();
+        memory.requests.set(memory.requests.get() + buffers.counted);
+        buffers
     }
 
-    fn put(&self, mut buffers: Box<Buffers>) {
+    fn put(&self, memory: &Memory, mut buffers: Box<Buffers>) {
         buffers.reader.reset();
         buffers.pair.reader.reset();
         buffers.writer.next_message();
         buffers.pair.writer.next_message();
+        memory.requests.set(memory.requests.get() - buffers.counted);
+        buffers.counted = buffers.bytes();
         let mut spare = self.0.borrow_mut();
-        if spare.len() < SPARE_MAX {
+        if spare.len() < SPARE_MAX && buffers.counted <= SPARE_BYTES_MAX {
+            memory.spares.set(memory.spares.get() + buffers.counted);
             spare.push(buffers);
         }
     }
-}
 
-/// Answers a connection that the listener has no room for, without reading from it.
-pub async fn refuse_connection(context: Rc<Context>, stream: Stream) {
-    let verdict = Failure::ListenerFull.verdict();
-    let mut outgoing = Outgoing::default();
-    let error = ErrorResponse {
-        status: verdict.status,
-        text: verdict.text,
-        version: Version::Http11,
-        keep_alive: false,
-        head_only: false,
-        allow: None,
-        retry_after_s: Some(REFUSED_RETRY_S),
-        request_id: None,
-    };
-    write_error(outgoing.text(), &error);
-    let until = context.engine.now() + LINGER_TIME_MAX;
-    if let Ok(Ok(())) = context.engine.timeout(until, stream.send(&mut outgoing)).await {
-        linger(&context, &stream).await;
+    /// Frees all of it. How many sets.
+    pub(in crate::connection) fn give_back(&self, memory: &Memory) -> usize {
+        memory.spares.set(0);
+        std::mem::take(&mut *self.0.borrow_mut()).len()
     }
 }
 
@@ -140,7 +148,7 @@ enum Next {
 /// already.
 pub(in crate::connection) async fn serve(stream: Stream, mut client: Client, first: Chunk) {
     let context = client.context().clone();
-    let mut buffers = context.spare.take();
+    let mut buffers = context.spare.take(&context.memory);
     buffers.reader.feed(first);
     let next = loop {
         match pin!(request(&context, &stream, &mut client, &mut buffers)).await {
@@ -148,7 +156,7 @@ pub(in crate::connection) async fn serve(stream: Stream, mut client: Client, fir
             next => break next,
         }
     };
-    context.spare.put(buffers);
+    context.spare.put(&context.memory, buffers);
     match next {
         Next::Park if !client.listener.is_draining(&context) => park(&context, stream, client),
         Next::Reset => stream.reset(),
@@ -167,7 +175,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     }
     let (view, index) = client.listener.current(context);
     let Protocol::Http(settings) = &view.snapshot.listeners[index].protocol else { return Next::Close };
-    let Buffers { request, response, reader, writer, pair } = buffers;
+    let Buffers { request, response, reader, writer, pair, .. } = buffers;
     let started = context.engine.now();
     writer.next_message();
     let mut record = Record { started, ..Record::default() };

@@ -6,7 +6,7 @@ use crate::base::Instant;
 use crate::connection::exchange::{
     BodySink, BodySource, Ready, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError,
 };
-use crate::engine::{Chunk, Engine, Stream};
+use crate::engine::{Chunk, Engine, Stream, is_out_of_memory};
 use crate::health::{Pace, PaceRule, Slow};
 use crate::protocol::http::{BodyLength, Headers, Method, RequestHead, ResponseHead};
 use crate::protocol::http1::{
@@ -268,6 +268,7 @@ impl BodySink for Sink<'_> {
         self.progress.end(self.engine.now());
         result.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => SinkError::Timeout,
+            _ if is_out_of_memory(&error) => SinkError::NoMemory,
             _ => SinkError::Closed,
         })
     }

@@ -16,6 +16,11 @@ pub(in crate::connection) struct MessageWriter {
 }
 
 impl MessageWriter {
+    /// Bytes of memory of its own, beside the value itself and what it holds of others.
+    pub(super) fn bytes(&self) -> usize {
+        self.outgoing.own_bytes()
+    }
+
     /// Makes ready for another message.
     pub(super) fn next_message(&mut self) {
         self.outgoing.clear();

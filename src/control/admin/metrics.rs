@@ -42,6 +42,8 @@ fn gateway(page: &mut Page, state: &AdminState, snapshot: &Snapshot) {
     let ready = state.started.load(Ordering::Acquire) && state.published.phase() == Phase::Serving;
     page.metric(&stats::READY, [(plain(), u8::from(ready))]);
     page.metric(&stats::CONFIG_GENERATION, [(plain(), snapshot.generation)]);
+    page.metric(&stats::MEMORY_HEAP, [(plain(), state.budget.held())]);
+    page.metric(&stats::MEMORY_HEAP_MAX, [(plain(), state.budget.full())]);
     let mut once = Once::default();
     let of_streams = |l: &&Listener| l.protocol.transport() == Transport::Stream;
     let listeners = snapshot.listeners.iter().filter(of_streams);

@@ -10,6 +10,7 @@ mod process;
 mod view;
 
 use crate::base::Sharded;
+use crate::base::heap::Budget;
 use crate::snapshot::Published;
 use crate::telemetry::{ConfigStats, LogStats, WorkerStats, log};
 use axum::Router;
@@ -52,6 +53,8 @@ pub struct AdminState {
     pub workers: Arc<Sharded<WorkerStats>>,
     pub config: Arc<ConfigStats>,
     pub log: Arc<LogStats>,
+    /// What the heap holds and may hold.
+    pub budget: Arc<Budget>,
     /// Asks the supervisor to read the configuration anew.
     pub reload: Box<dyn Fn() -> ReloadFuture + Send + Sync>,
 }

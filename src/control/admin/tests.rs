@@ -57,18 +57,23 @@ fn snapshot(endpoints: u16) -> Snapshot {
             socket: SocketSettings::default(),
             proxy_protocol: Networks::default(),
             proxy_protocol_timeout: second,
+            connections_max_per_client: None,
+            clients_exempt: Default::default(),
+            accept_rate: None,
             protocol,
         }],
         // Two routes of one name: no compiler makes them, and Prometheus must not see a series twice all the same.
         routes: vec![route(), route()],
         upstreams: vec![upstream],
         drain_timeout: second,
+        worker_lag_max: std::time::Duration::from_millis(500),
         access_log: true,
     }
 }
 
 fn state(endpoints: u16) -> AdminState {
     AdminState {
+        budget: crate::base::heap::Budget::unlimited(),
         published: Arc::new(Published::new(snapshot(endpoints))),
         started: Arc::new(AtomicBool::new(true)),
         engine: "epoll",

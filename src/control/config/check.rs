@@ -66,6 +66,8 @@ pub fn check(
     Some(Settings {
         process,
         drain_timeout: top.duration("drain_timeout"),
+        worker_lag_max: top.duration("worker_lag_max"),
+        memory_max: top.raw("memory_max").map(|_| top.size("memory_max")),
         watch: top.boolean("watch"),
         listeners: finished.collect(),
         routes: routes.settings,

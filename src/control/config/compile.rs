@@ -3,13 +3,16 @@
 
 use super::settings::Settings;
 use crate::snapshot::{Listener, Route, Snapshot, Upstream};
-use crate::upstream::{Endpoint, Registry};
+use crate::upstream::{ClientTable, Endpoint, Registry};
 
 /// The snapshot of `settings`, with what the registry holds for its identities.
 pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> Snapshot {
     registry.sweep();
     let listeners = settings.listeners.into_iter().map(|listener| {
         let identity = registry.listener(&listener.name, &listener.address, listener.protocol.transport());
+        if listener.connections_max_per_client.is_some() {
+            identity.clients.get_or_init(|| ClientTable::new(listener.connections_max));
+        }
         Listener {
             identity,
             name: listener.name,
@@ -18,6 +21,9 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
             socket: listener.socket,
             proxy_protocol: listener.proxy_protocol,
             proxy_protocol_timeout: listener.proxy_protocol_timeout,
+            connections_max_per_client: listener.connections_max_per_client,
+            clients_exempt: listener.clients_exempt,
+            accept_rate: listener.accept_rate,
             protocol: listener.protocol,
         }
     });
@@ -52,6 +58,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         routes,
         upstreams: upstreams.collect(),
         drain_timeout: settings.drain_timeout,
+        worker_lag_max: settings.worker_lag_max,
         access_log: settings.process.access_log.is_some(),
     }
 }

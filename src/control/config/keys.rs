@@ -3,6 +3,7 @@
 //!
 //! A list, not logic: what a kind accepts is in `values`, what keys mean together in `check`.
 
+use crate::upstream::CLIENT_CONNECTIONS_MAX;
 use std::time::Duration;
 
 /// One table of the file.
@@ -133,6 +134,10 @@ const fn http(name: &'static str, kind: Kind, default: &'static str, help: &'sta
     Key { name, kind, presence: Presence::Default(default), help, protocols: &["http"] }
 }
 
+const fn of_streams(name: &'static str, kind: Kind, presence: Presence, help: &'static str) -> Key {
+    Key { name, kind, presence, help, protocols: &["http", "tcp"] }
+}
+
 const fn streams(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
     Key { name, kind, presence: Presence::Default(default), help, protocols: &["http", "tcp"] }
 }
@@ -169,6 +174,21 @@ pub static TOP: Table = Table {
             time(HOUR),
             Presence::Default("\"30s\""),
             "How long open connections may take to end at shutdown; what is left then is cut off.",
+        ),
+        key(
+            "memory_max",
+            Kind::Size { min: 64 * MIB, max: 1 << 50, unlimited: false },
+            Presence::Optional {
+                example: "\"2GiB\"",
+                without: "half of the memory that the machine or its control group has",
+            },
+            "What the process may hold, all of it together. Short of it, it gives up what it can spare and refuses what is new. `ringgate check` shows what it consists of.",
+        ),
+        key(
+            "worker_lag_max",
+            time(HOUR),
+            Presence::Default("\"500ms\""),
+            "New connections are refused by a worker in which everything has waited this long for its turn for half a second.",
         ),
         key(
             "watch",
@@ -264,6 +284,30 @@ pub static LISTENER: Table = Table {
             "Networks of proxies whose connections must begin with a PROXY header, version 1 or 2; \"unix:\" is whoever connects over a Unix socket. The client is then who the header says it is. Connections from elsewhere are taken as they are.",
         ),
         streams("proxy_protocol_timeout", time(HOUR), "\"5s\"", "From the accept to the last byte of a PROXY header."),
+        of_streams(
+            "connections_max_per_client",
+            Kind::Integer { min: 1, max: CLIENT_CONNECTIONS_MAX as u64 },
+            Presence::Optional { example: "100", without: "one client may have all of them" },
+            "The same from one client, which is an IPv4 address or the /64 network of an IPv6 address.",
+        ),
+        of_streams(
+            "clients_exempt",
+            Kind::Words(Word::Network),
+            Presence::Default("[]"),
+            "Networks that `connections_max_per_client` does not hold for, such as those of load balancers in front.",
+        ),
+        of_streams(
+            "accepts_per_second",
+            Kind::Integer { min: 1, max: 1_000_000 },
+            Presence::Optional { example: "2_000", without: "as many as come" },
+            "Connections that are accepted in a second, all workers together; those beyond are refused.",
+        ),
+        of_streams(
+            "accepts_burst",
+            Kind::Integer { min: 1, max: 1_000_000 },
+            Presence::Optional { example: "500", without: "as many as `accepts_per_second`" },
+            "Of those, how many may come at once.",
+        ),
         http(
             "trusted",
             Kind::Words(Word::Network),

@@ -8,7 +8,7 @@ use super::settings::ListenerSettings;
 use super::upstreams::{Upstreams, count};
 use super::values::{self, Source, shown};
 use crate::base::{Address, Networks};
-use crate::health::PaceRule;
+use crate::health::{PaceRule, Rate};
 use crate::router::{PathPolicy, Router};
 use crate::snapshot::{Destination, HttpSettings, Protocol, SocketSettings, TcpSettings, UdpSettings};
 use crate::upstream::{Transport, UpstreamIndex};
@@ -98,6 +98,9 @@ impl Listeners {
             connections_max: count(reader, "connections_max"),
             proxy_protocol: networks(reader, "proxy_protocol"),
             proxy_protocol_timeout: reader.duration("proxy_protocol_timeout"),
+            connections_max_per_client: optional_count(reader, "connections_max_per_client"),
+            clients_exempt: networks(reader, "clients_exempt"),
+            accept_rate: accept_rate(reader),
             protocol,
         };
         let names_upstream = reader.raw("upstream").is_some();
@@ -136,6 +139,21 @@ impl Listeners {
         }
         name
     }
+}
+
+fn optional_count(reader: &Reader<'_, '_>, key: &str) -> Option<u32> {
+    reader.optional_integer(key).and_then(|count| u32::try_from(count).ok())
+}
+
+/// Without a burst of its own, what a second gives may come at once.
+fn accept_rate(reader: &Reader<'_, '_>) -> Option<Rate> {
+    let (rate, burst) = (optional_count(reader, "accepts_per_second"), optional_count(reader, "accepts_burst"));
+    if rate.is_none() && burst.is_some() {
+        let title = "`accepts_burst` without `accepts_per_second`";
+        let mistake = Mistake::error(title, reader.key_place("accepts_burst"), "a burst of nothing");
+        reader.mistake(mistake.help("add `accepts_per_second`, or leave this out"));
+    }
+    rate.map(|rate| Rate::new(rate, burst.unwrap_or(rate)))
 }
 
 fn refuse_keys_of_other_protocol(reader: &Reader<'_, '_>, protocol: &str) {

@@ -3,6 +3,7 @@
 
 use crate::balancer::Balance;
 use crate::base::{Address, Networks};
+use crate::health::Rate;
 use crate::snapshot::{Destination, Protocol, ProxyHeader, SocketSettings};
 use crate::telemetry::access_log;
 use std::net::SocketAddr;
@@ -14,6 +15,10 @@ pub struct Settings {
     pub process: ProcessSettings,
     /// See [`crate::snapshot::Snapshot::drain_timeout`].
     pub drain_timeout: Duration,
+    /// See [`crate::snapshot::Snapshot::worker_lag_max`].
+    pub worker_lag_max: Duration,
+    /// Bytes that the process may hold; `None` is a part of what the machine has.
+    pub memory_max: Option<u64>,
     /// Whether to reload when a file changes on disk.
     pub watch: bool,
     /// At least one, each with a name and an address of its own.
@@ -54,6 +59,12 @@ pub struct ListenerSettings {
     /// See [`crate::snapshot::Listener::proxy_protocol`].
     pub proxy_protocol: Networks,
     pub proxy_protocol_timeout: Duration,
+    /// See [`crate::snapshot::Listener::connections_max_per_client`].
+    pub connections_max_per_client: Option<u32>,
+    /// See [`crate::snapshot::Listener::clients_exempt`].
+    pub clients_exempt: Networks,
+    /// See [`crate::snapshot::Listener::accept_rate`].
+    pub accept_rate: Option<Rate>,
     pub protocol: Protocol,
 }
 

@@ -20,6 +20,8 @@ pub use thread::ControlThread;
 
 use super::admin::ReloadOutcome;
 use super::config::{self, Loaded, ProcessSettings, Report};
+use super::memory::{Contract, Sizes};
+use crate::base::heap::Budget;
 use crate::snapshot::{Phase, Published};
 use crate::telemetry::access_log::LogThread;
 use crate::telemetry::{ConfigStats, log};
@@ -50,6 +52,9 @@ pub struct Start {
     pub log: Arc<LogThread>,
     /// Counts reloads.
     pub stats: Arc<ConfigStats>,
+    /// What workers may hold; a reload may set it otherwise.
+    pub budget: Arc<Budget>,
+    pub sizes: Sizes,
 }
 
 /// What the present configuration says outside of the snapshot.
@@ -77,6 +82,8 @@ pub struct Supervisor {
     wakers: Vec<Waker>,
     log: Arc<LogThread>,
     stats: Arc<ConfigStats>,
+    budget: Arc<Budget>,
+    sizes: Sizes,
     /// Held for the whole of a reload: one at a time.
     state: Mutex<State>,
     /// Asks [`run`](Supervisor::run) for a reload; several requests before it gets to it are one.
@@ -107,6 +114,8 @@ impl Supervisor {
             wakers: start.wakers,
             log: start.log,
             stats: start.stats,
+            budget: start.budget,
+            sizes: start.sizes,
             state: Mutex::new(State { running: start.running, registry: start.registry, retired: Arc::default() }),
             wanted: Notify::new(),
             watched_changed: Notify::new(),
@@ -149,8 +158,14 @@ impl Supervisor {
         let running = Running::of(&loaded);
         let generation = old.generation + 1;
         let warnings = loaded.warnings;
+        let memory_max = loaded.settings.memory_max;
         let snapshot = Arc::new(config::compile(loaded.settings, &mut state.registry, generation));
+        let memory = Contract::new(memory_max, &snapshot, &self.sizes)?;
         bind::try_added(&old, &snapshot)?;
+        memory.keep(&self.budget);
+        if let Some(warning) = memory.warning() {
+            log::warn!("{warning}");
+        }
         let text = Changes::between(&old, &snapshot).to_string();
         self.published.publish(Arc::clone(&snapshot));
         bind::retire_removed(&old, &snapshot);

@@ -73,6 +73,8 @@ fn started_with(text: &str) -> Fixture {
         wakers: vec![wake],
         log: Arc::new(log),
         stats: Arc::clone(&stats),
+        budget: Budget::unlimited(),
+        sizes: Sizes { workers: 2, receive_buffer: 0, receive_buffers: 0, configuration: 0 },
     });
     Fixture { directory, supervisor, woken, published, stats }
 }

@@ -13,6 +13,7 @@ use super::datagram::DatagramSlot;
 use super::driver::{ListenerId, RemoteWaker, StreamId, monotonic};
 use super::spent::Spent;
 use super::{ConnectOptions, EngineCounts, EngineSettings, ListenOptions, socket};
+use crate::base::heap::{Pressure, pressure};
 use crate::base::{Address, Instant, SharedSocket};
 use calls::Poller;
 use slab::Slab;
@@ -171,8 +172,10 @@ impl Epoll {
     }
 
     pub(super) fn counts(&self) -> EngineCounts {
+        let free = self.arena.free_count();
         EngineCounts {
-            buffers_free: self.arena.free_count() as u64,
+            buffers_free: free as u64,
+            bytes_received_held: self.arena.held_bytes(free),
             streams: self.streams.len() as u64,
             datagram_sockets: self.datagrams.len() as u64,
             ..self.counts
@@ -332,6 +335,11 @@ impl Epoll {
             Ok(true) => Some(Ok(())),
             Ok(false) => {
                 self.counts.sends_stalled += 1;
+                if pressure() == Pressure::Full {
+                    self.counts.sends_refused += 1;
+                    outgoing.clear();
+                    return Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
+                }
                 outgoing.detach();
                 None
             }
@@ -368,6 +376,26 @@ impl Epoll {
         }
         wake(&mut slot.send_waker);
     }
+
+    pub(super) fn stalled_sends(&self) -> Vec<(usize, StreamId)> {
+        let held = |slot: &StreamSlot| {
+            let send = slot.send.as_deref().filter(|send| send.result.is_none())?;
+            Some(send.outgoing.len())
+        };
+        self.streams.iter().filter_map(|(index, slot)| Some((held(slot)?, StreamId(index as u32)))).collect()
+    }
+
+    /// Ends a stalled send with ENOMEM.
+    pub(super) fn fail_send(&mut self, id: StreamId) {
+        let slot = &mut self.streams[id.0 as usize];
+        let Some(send) = slot.send.as_deref_mut() else { return };
+        send.outgoing.clear();
+        send.result = Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
+        wake(&mut slot.send_waker);
+    }
+
+    /// Nothing is kept for sends to come.
+    pub(super) fn give_back_spares(&mut self) {}
 
     pub(super) fn poll_sent(&mut self, id: StreamId, waker: &Waker) -> Poll<(Outgoing, io::Result<()>)> {
         let slot = &mut self.streams[id.0 as usize];

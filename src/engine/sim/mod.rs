@@ -12,6 +12,7 @@ mod splicing;
 use super::buffer::{Arena, Chunk, Outgoing};
 use super::driver::{ListenerId, RemoteWaker, StreamId};
 use super::{ConnectOptions, EngineCounts, ListenOptions};
+use crate::base::heap::{Pressure, pressure};
 use crate::base::{Address, Instant, SharedSocket};
 use network::{End, Network, Pending};
 pub use settings::{SimFaults, SimSettings};
@@ -72,6 +73,7 @@ impl Sim {
     pub(super) fn counts(&self) -> EngineCounts {
         EngineCounts {
             buffers_free: self.arena.free_count() as u64,
+            bytes_received_held: self.arena.held_bytes(self.arena.free_count()),
             streams: (self.network.sides.len() - self.network.queued) as u64,
             datagram_sockets: self.network.sockets.len() as u64,
             sends_stalled: self.network.sends_stalled,
@@ -200,11 +202,34 @@ impl Sim {
             return Some(done);
         }
         self.network.sends_stalled += 1;
+        if pressure() == Pressure::Full {
+            self.counts.sends_refused += 1;
+            outgoing.clear();
+            return Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
+        }
         outgoing.detach();
         let pending = Pending { outgoing: std::mem::take(outgoing), result: None };
         self.network.sides[id.0 as usize].send = Some(pending);
         None
     }
+
+    pub(super) fn stalled_sends(&self) -> Vec<(usize, StreamId)> {
+        let sides = self.network.sides.iter().map(|(index, side)| (StreamId(index as u32), side.send.as_ref()));
+        let stalled = sides.filter_map(|(id, send)| Some((id, send.filter(|send| send.result.is_none())?)));
+        stalled.map(|(id, send)| (send.outgoing.len(), id)).collect()
+    }
+
+    /// Ends a stalled send with ENOMEM.
+    pub(super) fn fail_send(&mut self, id: StreamId) {
+        let side = &mut self.network.sides[id.0 as usize];
+        let Some(send) = side.send.as_mut() else { return };
+        send.outgoing.clear();
+        send.result = Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
+        self.network.woken.extend(side.send_waker.take());
+    }
+
+    /// Nothing is kept for sends to come.
+    pub(super) fn give_back_spares(&mut self) {}
 
     pub(super) fn poll_sent(&mut self, id: StreamId, waker: &Waker) -> Poll<(Outgoing, io::Result<()>)> {
         let side = &mut self.network.sides[id.0 as usize];

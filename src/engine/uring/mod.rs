@@ -180,8 +180,10 @@ impl Uring {
     }
 
     pub(super) fn counts(&self) -> EngineCounts {
+        let free = self.buffers.available as usize + self.arena.free_count();
         EngineCounts {
-            buffers_free: self.buffers.available as u64 + self.arena.free_count() as u64,
+            buffers_free: free as u64,
+            bytes_received_held: self.arena.held_bytes(free),
             streams: self.streams.len() as u64,
             datagram_sockets: self.datagrams.len() as u64,
             ..self.counts

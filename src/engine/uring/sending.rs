@@ -1,13 +1,17 @@
 //! Sending: everything at once if the other side takes it; what it does not take is copied aside and left to the kernel
 //! to wait with. One send at a time on a stream; its memory is the slot's until the completion.
 
-use super::{Kind, Uring, set_waker, user_data};
+use super::{Kind, StreamSlot, Uring, set_waker, user_data};
+use crate::base::heap::{Pressure, pressure};
 use crate::engine::buffer::Outgoing;
 use crate::engine::driver::StreamId;
 use io_uring::opcode;
 use io_uring::types::Fd;
 use std::io;
 use std::task::{Poll, Waker};
+
+/// Send records that are kept for sends to come.
+const SPARE_SENDS_MAX: usize = 256;
 
 /// A send that is in flight or done: everything that the kernel reads.
 pub(super) struct Send {
@@ -16,6 +20,8 @@ pub(super) struct Send {
     pub(super) message: libc::msghdr,
     /// The first attempt takes what fits at once; after a stall the kernel is left to wait for room.
     pub(super) stalled: bool,
+    /// It has been cancelled because memory is short.
+    pub(super) shed: bool,
     pub(super) result: Option<io::Result<()>>,
 }
 
@@ -28,6 +34,7 @@ impl Uring {
         let mut send = self.spare_sends.pop().unwrap_or_else(Send::new);
         std::mem::swap(&mut send.outgoing, outgoing);
         send.stalled = false;
+        send.shed = false;
         send.result = None;
         slot.send = Some(send);
         self.submit_send(id.0);
@@ -75,14 +82,21 @@ impl Uring {
         if (result >= 0 || result == -libc::EAGAIN || result == -libc::EINTR)
             && !send.outgoing.is_empty()
             && !slot.send_broken
+            && !send.shed
         {
-            if !send.stalled {
-                self.counts.sends_stalled += 1;
+            if send.stalled {
+                return self.submit_send(index);
+            }
+            self.counts.sends_stalled += 1;
+            if pressure() != Pressure::Full {
                 send.stalled = true;
                 send.outgoing.detach();
+                return self.submit_send(index);
             }
-            return self.submit_send(index);
+            self.counts.sends_refused += 1;
+            send.shed = true;
         }
+        let result = if send.shed && !send.outgoing.is_empty() { -libc::ENOMEM } else { result };
         send.outgoing.clear();
         if slot.send_broken {
             self.recycle_send(index);
@@ -105,7 +119,7 @@ impl Uring {
             return Poll::Pending;
         };
         let outgoing = std::mem::take(&mut send.outgoing);
-        self.spare_sends.push(send);
+        self.keep_send(send);
         Poll::Ready((outgoing, result))
     }
 
@@ -119,11 +133,37 @@ impl Uring {
         }
     }
 
+    pub(in crate::engine) fn stalled_sends(&self) -> Vec<(usize, StreamId)> {
+        let held = |slot: &StreamSlot| {
+            let send = slot.send.as_deref().filter(|send| send.stalled && !send.shed && send.result.is_none())?;
+            Some(send.outgoing.len())
+        };
+        self.streams.iter().filter_map(|(index, slot)| Some((held(slot)?, StreamId(index as u32)))).collect()
+    }
+
+    /// Cancels a stalled send; its result is then ENOMEM.
+    pub(in crate::engine) fn fail_send(&mut self, id: StreamId) {
+        let Some(send) = self.streams[id.0 as usize].send.as_deref_mut() else { return };
+        send.shed = true;
+        self.cancel(user_data(Kind::Send, id.0));
+    }
+
     pub(super) fn recycle_send(&mut self, index: u32) {
         if let Some(mut send) = self.streams[index as usize].send.take() {
             send.outgoing.clear();
+            self.keep_send(send);
+        }
+    }
+
+    fn keep_send(&mut self, send: Box<Send>) {
+        if self.spare_sends.len() < SPARE_SENDS_MAX {
             self.spare_sends.push(send);
         }
+    }
+
+    /// Gives back what is kept for sends to come.
+    pub(in crate::engine) fn give_back_spares(&mut self) {
+        self.spare_sends = Vec::new();
     }
 }
 
@@ -131,7 +171,14 @@ impl Send {
     pub(super) fn new() -> Box<Send> {
         // SAFETY: an all-zero msghdr is valid: null pointers with zero lengths.
         let message = unsafe { std::mem::zeroed() };
-        Box::new(Send { outgoing: Outgoing::default(), vectors: Vec::new(), message, stalled: false, result: None })
+        Box::new(Send {
+            outgoing: Outgoing::default(),
+            vectors: Vec::new(),
+            message,
+            stalled: false,
+            shed: false,
+            result: None,
+        })
     }
 
     pub(super) fn fill_vectors(&mut self) {

@@ -71,6 +71,11 @@ impl Headers {
         Headers::default()
     }
 
+    /// Bytes of memory that it keeps.
+    pub fn bytes(&self) -> usize {
+        self.storage.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
     /// Forgets all fields and keeps the memory.
     pub fn clear(&mut self) {
         self.storage.clear();

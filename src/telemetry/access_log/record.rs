@@ -105,6 +105,57 @@ pub struct TcpRecord<'a> {
     pub reason: Option<&'a str>,
 }
 
+impl<'a> HttpRecord<'a> {
+    /// A record of a connection of which no more is known than where it came from: the rest is empty.
+    pub fn of_connection(started: Instant, generation: u64, listener: &'a str, client: &'a Address) -> HttpRecord<'a> {
+        HttpRecord {
+            started,
+            generation,
+            listener,
+            route: None,
+            upstream: None,
+            endpoint: None,
+            client,
+            proxy: None,
+            unique_id: None,
+            method: b"",
+            host: b"",
+            path: b"",
+            protocol: "",
+            status: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            phases: Phases::default(),
+            attempts: 0,
+            connection_reused: false,
+            reason: None,
+            request_id: None,
+        }
+    }
+}
+
+impl<'a> TcpRecord<'a> {
+    /// A record of a connection of which no more is known than where it came from: the rest is empty.
+    pub fn of_connection(started: Instant, generation: u64, listener: &'a str, client: &'a Address) -> TcpRecord<'a> {
+        TcpRecord {
+            started,
+            generation,
+            listener,
+            upstream: None,
+            endpoint: None,
+            client,
+            proxy: None,
+            unique_id: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            connect: None,
+            total: Duration::ZERO,
+            attempts: 0,
+            reason: None,
+        }
+    }
+}
+
 impl HttpRecord<'_> {
     /// `time` is `started` in microseconds since 1970-01-01 UTC.
     pub(super) fn encode(&self, line: &mut Vec<u8>, time: u64, worker: usize) {
