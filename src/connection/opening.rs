@@ -87,7 +87,7 @@ pub async fn watch_parked(context: Rc<Context>) {
         let Parked { stream, record: client, expired } = context.parking.next().await;
         match (client.stage, expired) {
             (Stage::Open, true) => {}
-            (Stage::Open, false) if !context.memory.has_room() => {
+            (_, false) if !context.memory.has_room() => {
                 client.stats().connections_shed.inc();
                 dismiss(&context, &client.listener, stream, &client.address, Failure::MemoryFull);
             }

@@ -36,8 +36,9 @@ struct Kinds {
 
 fn a_crowd_at_its_worst_stays_below_the_figure(engine: Engine) {
     let _turn = TURN.lock();
+    let here = Origin::text("hello");
     let crowd = Crowd::start(Kinds { idle: 10_000, slow_reading: 2_000, slow_sending: 1_000 });
-    let gate = Gate::start(engine, &config(crowd.origin, "640MiB"));
+    let gate = Gate::start(engine, &config(crowd.origin, &here, "320MiB"));
     let figure = printed_figure(&gate);
     let crowd = crowd.join(gate.address("web"));
     assert_eq!(gate.metric("ringgate_listener_connections_active", &[]), 13_000.0);
@@ -47,7 +48,7 @@ fn a_crowd_at_its_worst_stays_below_the_figure(engine: Engine) {
     let reasons = ["connections_shed", "connections_refused"]
         .map(|of| gate.metric(&format!("ringgate_listener_{of}_total"), &[]));
     assert_eq!(reasons, [0.0; 2], "nobody has to go");
-    assert_eq!(gate.client().get("/").text(), "hello");
+    assert_eq!(gate.client().get("/here").text(), "hello");
     drop(crowd);
     wait_for("the crowd to be gone", || {
         (gate.metric("ringgate_listener_connections_active", &[]) <= 1.0).then_some(())
@@ -59,8 +60,9 @@ fn a_crowd_at_its_worst_stays_below_the_figure(engine: Engine) {
 
 fn a_crowd_beyond_the_limit_gives_way(engine: Engine) {
     let _turn = TURN.lock();
+    let here = Origin::text("hello");
     let crowd = Crowd::start(Kinds { idle: 1_000, slow_reading: 1_500, slow_sending: 500 });
-    let gate = Gate::start(engine, &config(crowd.origin, "128MiB"));
+    let gate = Gate::start(engine, &config(crowd.origin, &here, "128MiB"));
     let figure = printed_figure(&gate);
     let crowd = crowd.join(gate.address("web"));
     let line = gate.wait_log("memory is short");
@@ -72,14 +74,21 @@ fn a_crowd_beyond_the_limit_gives_way(engine: Engine) {
     drop(crowd);
     wait_for("room", || {
         let mut client = gate.client();
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.send("GET /here HTTP/1.1\r\nHost: a\r\n\r\n");
         client.try_response().ok().filter(|response| response.status == 200)
     });
 }
 
-fn config(origin: SocketAddr, memory_max: &str) -> String {
-    let web = WEB.replacen("protocol = \"http\"\n", "protocol = \"http\"\nsend_timeout = \"5m\"\n", 1);
-    format!("memory_max = \"{memory_max}\"\n{HEAD}{web}\n[upstream.app]\nendpoints = [\"{origin}\"]\n")
+/// Nobody is sent away for being slow, so that all are there at once. The path `/here` is answered by an origin that stays
+/// when the crowd and its own have left.
+fn config(origin: SocketAddr, here: &Origin, memory_max: &str) -> String {
+    let patient = "protocol = \"http\"\nsend_timeout = \"5m\"\nrequest_head_timeout = \"5m\"\nkeep_alive_timeout = \"5m\"\n\
+                   request_body_idle_timeout = \"5m\"\nrate_grace = \"5m\"\n";
+    let web = WEB.replacen("protocol = \"http\"\n", patient, 1);
+    let route = "[[route]]\nlistener = \"web\"\npath = \"/here\"\nupstream = \"here\"\n";
+    let upstreams =
+        format!("[upstream.app]\nendpoints = [\"{origin}\"]\n[upstream.here]\nendpoints = [\"{}\"]\n", here.address);
+    format!("memory_max = \"{memory_max}\"\n{HEAD}{web}{route}{upstreams}")
 }
 
 /// What `ringgate check` prints of the file that the gate runs on, in bytes.

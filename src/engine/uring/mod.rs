@@ -180,7 +180,7 @@ impl Uring {
     }
 
     pub(super) fn counts(&self) -> EngineCounts {
-        let free = self.buffers.available as usize + self.arena.free_count();
+        let free = self.buffers.available + self.arena.free_count();
         EngineCounts {
             buffers_free: free as u64,
             bytes_received_held: self.arena.held_bytes(free),

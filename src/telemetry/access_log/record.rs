@@ -109,6 +109,7 @@ impl<'a> HttpRecord<'a> {
     /// A record of a connection of which no more is known than where it came from: the rest is empty.
     pub fn of_connection(started: Instant, generation: u64, listener: &'a str, client: &'a Address) -> HttpRecord<'a> {
         HttpRecord {
+            detail: None,
             started,
             generation,
             listener,
@@ -138,6 +139,8 @@ impl<'a> TcpRecord<'a> {
     /// A record of a connection of which no more is known than where it came from: the rest is empty.
     pub fn of_connection(started: Instant, generation: u64, listener: &'a str, client: &'a Address) -> TcpRecord<'a> {
         TcpRecord {
+            route: None,
+            sni: None,
             started,
             generation,
             listener,
