@@ -20,6 +20,7 @@
 //! | state | what | size |
 //! |---|---|---|
 //! | waiting (parked) | a place in four tables (stream, timer, parking, and none of its own) | under 1 KiB |
+//! | a PROXY header or a ClientHello arrives | a task; what has arrived of it, in memory that doubles as it grows | up to twice 4 KiB, or 48 KiB |
 //! | a request's head arrives | a task; head and partial head; the same as it is written anew | 8 KiB, and up to six times `head_max` |
 //! | a response's head | the same for the other side | up to six times 64 KiB |
 //! | a body on its way | nothing: it is sent on from the receive buffer that it arrived in | receive buffers |

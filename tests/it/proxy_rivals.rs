@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 on_each_engine!(
     haproxy_sends_each_version,
     haproxy_says_what_tls_the_client_spoke,
+    haproxy_sends_over_a_unix_socket,
     nginx_sends,
     haproxy_receives_each_version,
     nginx_receives_each_version,
@@ -49,6 +50,25 @@ fn haproxy_sends_each_version(engine: Engine) {
         }
     }
     assert_eq!(gate.metric("ringgate_listener_failures_total", &["proxy_header"]), 0.0);
+}
+
+fn haproxy_sends_over_a_unix_socket(engine: Engine) {
+    let origin = Origin::text("hello");
+    let folder = std::env::temp_dir().join(format!("ringgate-proxy-{}-{}", std::process::id(), engine.name()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let socket = folder.join("web").display().to_string();
+    let listener = format!("[[listener]]\naddress = \"unix:{socket}\"\nproxy_protocol = \"unix:\"\nupstream = \"app\"");
+    let config = format!("{HEAD}{listener}\n[upstream.app]\nendpoints = [\"{}\"]\n", origin.address);
+    let gate = Gate::start(engine, &config);
+    for sending in ["send-proxy", "send-proxy-v2 proxy-v2-options crc32c"] {
+        let rival = Haproxy::start(&format!("unix-{}", engine.name()), |address, _| {
+            format!("listen in\n mode tcp\n bind {address}\n server gate unix@{socket} {sending}")
+        });
+        let request = ask(&origin, rival.address, "http", &[]);
+        assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.9"), "{sending}");
+    }
+    drop(gate);
+    let _ = std::fs::remove_dir_all(&folder);
 }
 
 fn haproxy_says_what_tls_the_client_spoke(engine: Engine) {

@@ -69,6 +69,9 @@ fn closes_when_no_endpoint_connects(engine: Engine) {
     for _ in 0..10 {
         Client::expect_closed(gate.address("raw"));
     }
+    wait_for("ten refused connections in the metrics", || {
+        (gate.metric("ringgate_listener_failures_total", &["connect_refused"]) == 10.0).then_some(())
+    });
     gate.expect_running();
 }
 

@@ -7,7 +7,9 @@ use crate::wire::{Wire, beside};
 use crate::world::Place;
 use ringgate::base::Address;
 use ringgate::engine::{ConnectOptions, Engine, Event};
+use std::cell::Cell;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,7 +53,13 @@ pub async fn http(engine: Engine, ledger: Rc<Ledger>, place: Place, total: usize
 async fn connect(engine: &Engine, ledger: &Ledger, place: Place) -> Option<Wire> {
     let address = Address::Ip(place.address.parse().expect("an address"));
     match engine.connect(&address, &ConnectOptions::default()).await {
-        Ok(stream) => Some(Wire::new(stream)),
+        Ok(stream) => {
+            let wire = Wire::new(stream);
+            if place.wants_header {
+                announce(engine, &wire).await;
+            }
+            Some(wire)
+        }
         Err(error) => {
             assert!(ledger.lossy || place.comes_and_goes, "cannot connect: {error}");
             engine.sleep(Duration::from_millis(engine.random() % 100)).await;
@@ -80,19 +88,21 @@ async fn ask(engine: &Engine, ledger: &Ledger, place: Place, wire: &Wire, batch:
 
 async fn exchange(engine: &Engine, ledger: &Ledger, place: Place, wire: &Wire, requests: &[Request]) -> Next {
     let go_on = Event::default();
-    let sent_all = std::cell::Cell::new(false);
+    let (sent, refused) = (Cell::new(false), Cell::new(false));
     let heads = requests.iter().flat_map(Request::head).collect::<Vec<_>>();
     let sending = async {
-        let Some(last) = requests.last() else { return };
-        // What is not sent shows where answers are missing.
-        if wire.send(&heads).await.is_ok() {
-            sent_all.set(last.send_body(engine, wire, &go_on).await);
+        // What cannot be sent shows where answers are missing.
+        if let Some(last) = requests.last()
+            && wire.send(&heads).await.is_ok()
+        {
+            last.send_body(engine, wire, &go_on).await;
         }
+        sent.set(true);
     };
     let answers = async {
         for (at, request) in requests.iter().enumerate() {
             let last = at + 1 == requests.len();
-            match answer(ledger, wire, request, &go_on).await {
+            match answer(ledger, wire, request, &go_on, &refused).await {
                 Ok(Some(false)) => {}
                 Ok(Some(true)) => {
                     let expected = last || ledger.lossy || place.comes_and_goes;
@@ -114,13 +124,25 @@ async fn exchange(engine: &Engine, ledger: &Ledger, place: Place, wire: &Wire, r
         assert!(wire.is_empty(), "more came than was asked for");
         Next::Again
     };
-    let next = beside(answers, sending).await;
-    assert!(sent_all.get() || !matches!(next, Next::Again), "a connection goes on in the middle of a body");
+    let mut sending = pin!(sending);
+    let next = beside(answers, sending.as_mut()).await;
+    if matches!(next, Next::Again) && !sent.get() {
+        assert!(refused.get(), "a connection goes on in the middle of a body");
+        // The gateway's own answer came early; it reads what is left of the body before the next request.
+        sending.await;
+    }
     next
 }
 
-/// Takes one answer: whether it ends the connection, or `None` if nothing came.
-async fn answer(ledger: &Ledger, wire: &Wire, request: &Request, go_on: &Event) -> io::Result<Option<bool>> {
+/// Takes one answer: whether it ends the connection, or `None` if nothing came. `refused` says whether it was the gateway's
+/// own.
+async fn answer(
+    ledger: &Ledger,
+    wire: &Wire,
+    request: &Request,
+    go_on: &Event,
+    refused: &Cell<bool>,
+) -> io::Result<Option<bool>> {
     let mut begun = false;
     let head = loop {
         let head = match wire.head().await {
@@ -139,7 +161,23 @@ async fn answer(ledger: &Ledger, wire: &Wire, request: &Request, go_on: &Event) 
     };
     let body = wire.body(request.framing(&head)).await?;
     request.check(ledger, &head, &body);
+    refused.set(head.status().starts_with('5'));
     Ok(Some(request.ends_connection(&head)))
+}
+
+/// Sends a PROXY header as some proxy might: at once or in two parts. What comes of a connection that is gone by then, its
+/// first request or byte shows.
+async fn announce(engine: &Engine, wire: &Wire) {
+    let header: &[u8] = match engine.random() % 3 {
+        0 => b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 443\r\n",
+        1 => b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x9c\x40\x01\xbb",
+        _ => b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+    };
+    let (first, second) = header.split_at(engine.random() as usize % (header.len() + 1));
+    if wire.send(first).await.is_ok() && !second.is_empty() {
+        engine.sleep(Duration::from_millis(engine.random() % 50)).await;
+        let _ = wire.send(second).await;
+    }
 }
 
 /// A byte stream through a tcp listener.

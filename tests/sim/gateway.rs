@@ -95,6 +95,7 @@ pub fn configuration(chance: u64) -> String {
     let http_listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"http\"\n");
     let tcp_listener =
         |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"tcp\"\nupstream = \"stream\"\n");
+    let wants_header = "proxy_protocol = \"0.0.0.0/0\"\n";
     let udp_present = 1 + (chance >> 48) % 3;
     let udp_origins: Vec<String> = UDP_ORIGINS
         .iter()
@@ -108,10 +109,10 @@ pub fn configuration(chance: u64) -> String {
     };
     let mut listeners = http_listener(HTTP) + &tcp_listener(TCP) + &udp_listener(UDP);
     if chance >> 40 & 3 != 3 {
-        listeners += &http_listener(EXTRA_HTTP);
+        listeners += &(http_listener(EXTRA_HTTP) + wants_header);
     }
     if chance >> 42 & 3 != 3 {
-        listeners += &tcp_listener(EXTRA_TCP);
+        listeners += &(tcp_listener(EXTRA_TCP) + wants_header);
     }
     if chance >> 44 & 3 != 3 {
         listeners += &udp_listener(EXTRA_UDP);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub const HTTP: &str = "10.0.0.1:80";
 pub const TCP: &str = "10.0.0.1:6000";
-/// Listeners that some configurations have and others do not.
+/// Listeners that some configurations have and others do not. They want a PROXY header from everybody.
 pub const EXTRA_HTTP: &str = "10.0.0.1:81";
 pub const EXTRA_TCP: &str = "10.0.0.1:6001";
 /// The same port as one of TCP, which is another listener.
@@ -33,6 +33,8 @@ pub struct Place {
     pub address: &'static str,
     /// Not every configuration has it.
     pub comes_and_goes: bool,
+    /// A connection to it begins with a PROXY header.
+    pub wants_header: bool,
 }
 
 pub struct World {
@@ -139,8 +141,8 @@ async fn live(engine: Engine, world: World, buffers: u16) {
 
 fn start_clients(engine: &Engine, world: &World) -> Rc<Cell<usize>> {
     let running = Rc::new(Cell::new(0));
-    let place = |address| Place { address, comes_and_goes: false };
-    let extra = |address| Place { address, comes_and_goes: true };
+    let place = |address| Place { address, comes_and_goes: false, wants_header: false };
+    let extra = |address| Place { address, comes_and_goes: true, wants_header: true };
     for at in [HTTP; 6].map(place).into_iter().chain([EXTRA_HTTP; 2].map(extra)) {
         let client = clients::http(engine.clone(), world.ledger.clone(), at, world.requests);
         count_down(engine, &running, client);
