@@ -24,10 +24,12 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Indexed by [`UpstreamIndex`].
     pub upstreams: Vec<Upstream>,
-    /// The deadline of a drain at shutdown.
+    /// The deadline of a drain, at shutdown and of a listener that is gone.
     pub drain_timeout: Duration,
     /// How long events may wait in a worker before it refuses new connections.
     pub worker_lag_max: Duration,
+    /// How long an idle connection may still bring a request while it drains.
+    pub drain_idle_timeout: Duration,
     /// Whether workers write access log records.
     pub access_log: bool,
 }
@@ -206,6 +208,8 @@ pub struct Upstream {
     pub idle_connections_max: u32,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// How long relays to an endpoint that is gone may go on; `None` is to their end.
+    pub drain_timeout: Option<Duration>,
     /// What each connection to an endpoint begins with.
     pub proxy_protocol: Option<ProxyHeader>,
 }

@@ -26,6 +26,10 @@ const ACCEPT_LOOK: Duration = Duration::from_millis(1);
 /// How often a drain looks whether connections are left.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
+/// What connections have to end in, to write their lines and to answer, once they are cut off.
+const CUT_TIME_MAX: Duration = Duration::from_millis(200);
+const CUT_LOOK: Duration = Duration::from_millis(2);
+
 /// What a worker is made of.
 pub struct Worker {
     /// From 0.
@@ -109,6 +113,8 @@ pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Er
     engine.spawn(async move { idle.watch_idle().await });
     let flows = context.clone();
     engine.spawn(async move { flows.serve_flows().await });
+    let drains = context.clone();
+    engine.spawn(async move { drains.serve_drains().await });
     engine.spawn(keep_house(context.clone()));
     engine.spawn(keep_to_budget(context.clone()));
     let mut view = context.view();
@@ -119,28 +125,33 @@ pub async fn serve(context: Rc<Context>, opened: impl FnOnce(Vec<(String, io::Er
         if Rc::ptr_eq(&view, &new) {
             continue;
         }
-        view = new;
+        let old = std::mem::replace(&mut view, new);
         for (name, error) in listeners.follow(&context, &view) {
             context.log.error(format_args!("listener `{name}` cannot be opened by worker {}: {error}", context.worker));
         }
-        context.forget_endpoints();
+        context.follow_endpoints(&old, &view);
     }
     drain(&context, &listeners).await;
 }
 
 /// Lets connections end, until the deadline or until the process is to stop at once.
 async fn drain(context: &Rc<Context>, listeners: &Listeners) {
+    let engine = &context.engine;
     listeners.close_all(context);
     // Let the accept loops take in what the kernel had queued for them.
     while context.accepting.get() > 0 && context.published.phase() == Phase::Draining {
-        context.engine.sleep(ACCEPT_LOOK).await;
+        engine.sleep(ACCEPT_LOOK).await;
     }
-    context.close_parked();
-    let deadline = context.engine.now() + context.view().snapshot.drain_timeout;
-    while !context.is_unused() && context.engine.now() < deadline && context.published.phase() == Phase::Draining {
-        context.engine.sleep(DRAIN_LOOK).await;
+    let deadline = engine.now() + context.view().snapshot.drain_timeout;
+    while !context.is_unused() && engine.now() < deadline && context.published.phase() == Phase::Draining {
+        engine.sleep(DRAIN_LOOK).await;
     }
     context.end_flows();
+    listeners.cut_all();
+    let deadline = engine.now() + CUT_TIME_MAX;
+    while !context.is_unused() && engine.now() < deadline {
+        engine.sleep(CUT_LOOK).await;
+    }
 }
 
 async fn keep_house(context: Rc<Context>) {

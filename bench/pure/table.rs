@@ -21,6 +21,7 @@ fn snapshot(generation: u64) -> Snapshot {
         retries: 1,
         idle_connections_max: 1,
         idle_timeout: Duration::from_secs(1),
+        drain_timeout: None,
         proxy_protocol: None,
     };
     Snapshot {
@@ -30,6 +31,7 @@ fn snapshot(generation: u64) -> Snapshot {
         upstreams: (0..1000).map(upstream).collect(),
         drain_timeout: Duration::from_secs(1),
         worker_lag_max: std::time::Duration::from_millis(500),
+        drain_idle_timeout: Duration::from_secs(1),
         access_log: false,
     }
 }

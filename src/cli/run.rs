@@ -6,7 +6,7 @@ use crate::base::heap::{Budget, heap_of_others};
 use crate::control::admin::{self, AdminState};
 use crate::control::config::{self, EngineChoice, Loaded, Report};
 use crate::control::memory::{Contract, Sizes};
-use crate::control::supervisor::{ControlThread, Running, Start, Supervisor, bind_first};
+use crate::control::supervisor::{ControlThread, Drains, Running, Start, Supervisor, bind_first};
 use crate::engine::{DriverChoice, processors, raise_fd_limit};
 use crate::snapshot::{Listener, Protocol, Published, Snapshot};
 use crate::telemetry::access_log::{LogThread, access_log};
@@ -128,6 +128,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         let wake: Box<dyn Fn() + Send + Sync> = Box::new(move || started.remote.wake());
         wake
     });
+    let drains = Arc::new(Drains::default());
     let supervisor = Supervisor::new(Start {
         file,
         running,
@@ -138,6 +139,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         stats: config_stats.clone(),
         budget: budget.clone(),
         sizes,
+        drains: drains.clone(),
     });
     let state = AdminState {
         published: published.clone(),
@@ -147,6 +149,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         config: config_stats,
         log: log_stats,
         budget,
+        drains,
         reload: reload_of(&supervisor),
     };
     let control = start_control(supervisor, admin, state)?;

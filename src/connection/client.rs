@@ -2,7 +2,7 @@
 
 use super::context::{Context, View};
 use crate::base::{Address, Instant};
-use crate::engine::Event;
+use crate::engine::{Event, Latch};
 use crate::health::Failure;
 use crate::protocol::proxy::{Addresses, Extensions, Header, UNIX_BYTES};
 use crate::snapshot::{ProxyExtensions, ProxyHeader, Upstream};
@@ -23,6 +23,12 @@ pub struct ListenerHandle {
     pub connections: Cell<u32>,
     /// No snapshot has it any more: connections end with their present request.
     draining: Cell<bool>,
+    /// Until when a connection without a request may still bring one; [`Instant::NEVER`] unless it drains.
+    pub(super) idle_until: Cell<Instant>,
+    /// The deadline of its drain has come: connections end at once.
+    pub cut: Latch,
+    /// Its last connection has ended.
+    pub emptied: Event,
     /// The last view that has it, and its index there.
     place: RefCell<(Rc<View>, usize)>,
 }
@@ -35,6 +41,9 @@ impl ListenerHandle {
             stop: Event::default(),
             connections: Cell::new(0),
             draining: Cell::new(false),
+            idle_until: Cell::new(Instant::NEVER),
+            cut: Latch::default(),
+            emptied: Event::default(),
             place: RefCell::new((view.clone(), index)),
         }))
     }
@@ -52,8 +61,19 @@ impl ListenerHandle {
         place.clone()
     }
 
+    /// Lets its connections end: those without a request from `idle_until` on.
+    pub fn drain(&self, idle_until: Instant) {
+        self.draining.set(true);
+        self.idle_until.set(idle_until);
+    }
+
     pub fn is_draining(&self, context: &Context) -> bool {
         self.draining.get() || context.is_draining()
+    }
+
+    /// Whether a connection that has no request is to end.
+    pub(super) fn closes_idle(&self, context: &Context) -> bool {
+        context.engine.now() >= self.idle_until.get()
     }
 }
 
@@ -231,8 +251,14 @@ impl Drop for Client {
         self.stats().connections_active.dec();
         self.context.worker_stats().connections_active.dec();
         self.context.connections.set(self.context.connections.get().saturating_sub(1));
-        self.listener.connections.set(self.listener.connections.get().saturating_sub(1));
-        if self.listener.is_draining(&self.context) {
+        let left = self.listener.connections.get().saturating_sub(1);
+        self.listener.connections.set(left);
+        if left == 0 {
+            self.listener.emptied.notify();
+        }
+        if self.listener.cut.is_given() {
+            self.stats().connections_cut.inc();
+        } else if self.listener.is_draining(&self.context) {
             self.stats().connections_drained.inc();
         }
     }

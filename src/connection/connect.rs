@@ -89,6 +89,10 @@ impl UpstreamConnection {
         Err(failure)
     }
 
+    pub(super) fn endpoint(&self) -> &EndpointIdentity {
+        &self.open.endpoint
+    }
+
     /// Closes the connection with a reset.
     pub(super) fn reset(self) {
         self.stream.reset();

@@ -1,7 +1,8 @@
 //! What all connections of one worker share, and the worker's view of the snapshot.
 
 use super::admission::Answers;
-use super::client::Client;
+use super::client::{Client, ListenerHandle};
+use super::drain::{self, EndpointDrains};
 use super::exchange::RequestId;
 use super::http1::Spare;
 use super::idle::IdleConnections;
@@ -38,6 +39,7 @@ pub struct Context {
     /// Client connections that wait for their next request with their task.
     pub(super) waiting: Cell<u32>,
     pub(super) idle: IdleConnections,
+    pub(super) drains: EndpointDrains,
     pub(super) spare: Spare,
     pub(super) memory: Memory,
     pub(super) answers: Answers,
@@ -73,6 +75,7 @@ impl Context {
             parking: Parking::new(engine),
             waiting: Cell::new(0),
             idle: IdleConnections::new(engine),
+            drains: EndpointDrains::default(),
             spare: Spare::default(),
             memory: Memory::default(),
             answers: Answers::default(),
@@ -138,28 +141,19 @@ impl Context {
         (self.memory.requests.get(), self.memory.spares.get())
     }
 
-    /// Closes every client connection that waits for a request.
-    pub fn close_parked(&self) {
-        self.parking.take_all();
+    /// Closes the client connections of one listener that wait for a request.
+    pub fn close_parked_of(&self, listener: &Rc<ListenerHandle>) {
+        self.parking.take_where(|client| Rc::ptr_eq(&client.listener, listener));
     }
 
-    /// Closes the waiting client connections of one listener.
-    pub fn close_parked_of(&self, listener: u32) {
-        self.parking.take_where(|client| client.listener.identity.id == listener);
+    /// Closes idle connections to endpoints that are in force no more, and sets a deadline to what is relayed to them.
+    pub fn follow_endpoints(&self, old: &View, new: &View) {
+        drain::follow(self, &old.snapshot, &new.snapshot);
     }
 
-    /// Closes the idle connections to endpoints that the snapshot in force does not have.
-    pub fn forget_endpoints(&self) {
-        let view = self.view();
-        let mut known = Vec::new();
-        for endpoint in view.snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
-            let id = endpoint.identity.id as usize;
-            if known.len() <= id {
-                known.resize(id + 1, false);
-            }
-            known[id] = true;
-        }
-        self.idle.retain(|endpoint| known.get(endpoint as usize).is_some_and(|known| *known), self.worker);
+    /// Cuts off what is relayed to endpoints that left too long ago. One task of the worker runs it.
+    pub async fn serve_drains(&self) {
+        self.drains.serve(&self.engine).await;
     }
 
     /// Gives back idle connections to endpoints as they end. One task of the worker runs it.

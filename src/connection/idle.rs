@@ -6,6 +6,7 @@
 use crate::engine::{Engine, Parking, Stream, Ticket};
 use crate::upstream::EndpointIdentity;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,16 @@ use std::time::Duration;
 pub(super) struct IdleConnections {
     engine: Engine,
     parking: Parking<Idle>,
-    /// By endpoint id; the one used last comes first, so that the others may grow old.
-    by_endpoint: RefCell<Vec<Vec<Place>>>,
+    /// By endpoint id.
+    by_endpoint: RefCell<Vec<Places>>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// The one used last comes first, so that the others may grow old.
+    open: Vec<Place>,
+    /// No snapshot has the endpoint any more: what comes back from a request is closed.
+    retired: bool,
 }
 
 /// The owner of connections that are anybody's.
@@ -48,14 +57,15 @@ impl IdleConnections {
         let mut by_endpoint = self.by_endpoint.borrow_mut();
         let id = endpoint.id as usize;
         if by_endpoint.len() <= id {
-            by_endpoint.resize_with(id + 1, Vec::new);
+            by_endpoint.resize_with(id + 1, Places::default);
         }
-        if by_endpoint[id].len() >= max as usize || stream.is_readable() {
+        let places = &mut by_endpoint[id];
+        if places.retired || places.open.len() >= max as usize || stream.is_readable() {
             return;
         }
         let until = self.engine.now() + timeout;
         let ticket = self.parking.park(stream, until, Idle { endpoint: endpoint.clone() });
-        by_endpoint[id].push(Place { ticket, owner });
+        places.open.push(Place { ticket, owner });
         endpoint.stats.shard(worker).connections_idle.inc();
     }
 
@@ -63,7 +73,7 @@ impl IdleConnections {
     pub(super) fn take(&self, endpoint: u32, owner: u64, worker: usize) -> Option<Stream> {
         loop {
             let mut by_endpoint = self.by_endpoint.borrow_mut();
-            let places = by_endpoint.get_mut(endpoint as usize)?;
+            let places = &mut by_endpoint.get_mut(endpoint as usize)?.open;
             let at = places.iter().rposition(|place| place.owner == owner)?;
             let place = places.remove(at);
             drop(by_endpoint);
@@ -81,14 +91,17 @@ impl IdleConnections {
         while self.take(endpoint, owner, worker).is_some() {}
     }
 
-    /// Closes the connections to endpoints that are not to be kept.
-    pub(super) fn retain(&self, keep: impl Fn(u32) -> bool, worker: usize) {
+    /// Closes the connections to endpoints that are gone and not `present`, and keeps no more of them.
+    pub(super) fn retire<'a>(&self, present: &HashSet<u32>, gone: impl Iterator<Item = &'a u32>, worker: usize) {
         let mut by_endpoint = self.by_endpoint.borrow_mut();
+        let len = gone.map(|id| *id as usize + 1).max().unwrap_or(0).max(by_endpoint.len());
+        by_endpoint.resize_with(len, Places::default);
         for (id, places) in by_endpoint.iter_mut().enumerate() {
-            if places.is_empty() || keep(id as u32) {
+            places.retired = !present.contains(&(id as u32));
+            if !places.retired {
                 continue;
             }
-            for place in std::mem::take(places) {
+            for place in std::mem::take(&mut places.open) {
                 if let Some(parked) = self.parking.take(place.ticket) {
                     parked.record.endpoint.stats.shard(worker).connections_idle.dec();
                 }
@@ -103,7 +116,7 @@ impl IdleConnections {
         for gone in &closed {
             gone.record.endpoint.stats.shard(worker).connections_idle.dec();
             if let Some(places) = by_endpoint.get_mut(gone.record.endpoint.id as usize) {
-                places.retain(|place| self.parking.holds(place.ticket));
+                places.open.retain(|place| self.parking.holds(place.ticket));
             }
         }
         closed.len()
@@ -115,7 +128,7 @@ impl IdleConnections {
             let gone = self.parking.next().await;
             gone.record.endpoint.stats.shard(worker).connections_idle.dec();
             if let Some(places) = self.by_endpoint.borrow_mut().get_mut(gone.record.endpoint.id as usize) {
-                places.retain(|place| self.parking.holds(place.ticket));
+                places.open.retain(|place| self.parking.holds(place.ticket));
             }
         }
     }

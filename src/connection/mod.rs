@@ -11,6 +11,7 @@
 //! | `hello` | the ClientHello of TLS that is passed through, and the route for its server name |
 //! | `http1` | HTTP/1 on either side: heads, bodies and trailers over a stream; the life of a client connection |
 //! | `exchange` | one request and its response, whatever version either side speaks |
+//! | `drain` | endpoints that have left: what is relayed to them ends by a deadline |
 //! | `connect` | a connection to an endpoint: an idle one, or a new one |
 //! | `announce` | the PROXY header that a new one begins with |
 //! | `idle` | idle connections to endpoints |
@@ -25,6 +26,7 @@ mod announce;
 mod client;
 mod connect;
 mod context;
+mod drain;
 mod exchange;
 mod hello;
 pub mod http1;

@@ -78,6 +78,7 @@ pub(super) fn park(context: &Context, stream: Stream, client: Client) {
         // Its listener spoke another protocol a reload ago.
         (Stage::Open, Protocol::Tcp(_)) | (Stage::Hello, Protocol::Http(_)) | (_, Protocol::Udp(_)) => return,
     };
+    let until = until.min(client.listener.idle_until.get());
     context.parking.park(stream, until, client);
 }
 

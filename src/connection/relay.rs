@@ -3,11 +3,13 @@
 //! Each direction ends on its own (half-close is passed on); silence in both ends the relay. A direction that has become
 //! bulk is spliced, past this process; [`Pace`] says when.
 
+use super::client::Client;
 use super::context::Context;
 use super::pace::Pace;
 use crate::base::Instant;
 use crate::engine::{Chunk, Filled, Outgoing, Stream, is_out_of_memory};
 use crate::health::Failure;
+use crate::upstream::EndpointIdentity;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,15 +25,19 @@ pub(super) struct Relayed {
     pub failure: Option<Failure>,
 }
 
-/// Relays until both directions have ended, one has failed, or nothing has moved for `idle_timeout`. The caller then closes
-/// both streams.
+/// Relays until both directions have ended, one has failed, nothing has moved for `idle_timeout`, or the listener's or the
+/// endpoint's drain is at its deadline. The caller then closes both streams.
 /// The chunks are what has been received already and is sent on first.
 pub(super) async fn relay(
-    context: &Context,
+    of: &Client,
+    to: &EndpointIdentity,
     client: (&Stream, Chunk),
     endpoint: (&Stream, Chunk),
     idle_timeout: Duration,
 ) -> Relayed {
+    let context = &**of.context();
+    let (listener_cut, endpoint_cut) = (&of.listener.cut, context.drains.cut_of(to.id));
+    let _enrolled = (listener_cut.enroll().await, endpoint_cut.enroll().await);
     let activity = Activity {
         last: Cell::new(context.engine.now()),
         from_client: Cell::new(0),
@@ -45,6 +51,12 @@ pub(super) async fn relay(
         let mut idle = pin!(idle(context, &activity.last, idle_timeout));
         let (mut up_ended, mut down_ended) = (false, false);
         poll_fn(|context| {
+            if listener_cut.is_given() {
+                return Poll::Ready(Some(Failure::Draining));
+            }
+            if endpoint_cut.is_given() {
+                return Poll::Ready(Some(Failure::EndpointDraining));
+            }
             // A failure of one direction does not wait for the other.
             if !up_ended && let Poll::Ready(ended) = up.as_mut().poll(context) {
                 up_ended = true;
@@ -62,6 +74,9 @@ pub(super) async fn relay(
         })
         .await
     };
+    if failure == Some(Failure::EndpointDraining) {
+        to.stats.shard(context.worker).connections_cut.inc();
+    }
     Relayed { from_client: activity.from_client.get(), from_endpoint: activity.from_endpoint.get(), failure }
 }
 

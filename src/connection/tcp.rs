@@ -33,7 +33,7 @@ pub(super) async fn serve(stream: Stream, client: Client, mut opened: Opened) {
     end.relayed = match connect(&context, &view, upstream, &header, &mut end.attempts).await {
         Ok((connection, _load)) => {
             end.attempts.connected = Some(context.engine.now() - client.accepted);
-            run(&context, settings, (stream, first), connection).await
+            run(&client, settings, (stream, first), connection).await
         }
         Err(failure) => {
             // An orderly end would look like an empty answer.
@@ -152,16 +152,16 @@ async fn connect(
 
 /// Relays, and passes on a reset: the other side must not take what it got for all there is.
 async fn run(
-    context: &Context,
+    client: &Client,
     settings: &TcpSettings,
     (stream, first): (Stream, Chunk),
     connection: UpstreamConnection,
 ) -> Relayed {
     let ends = ((&stream, first), (&connection.stream, Chunk::empty()));
-    let relayed = relay(context, ends.0, ends.1, settings.idle_timeout).await;
+    let relayed = relay(client, connection.endpoint(), ends.0, ends.1, settings.idle_timeout).await;
     match relayed.failure {
         Some(Failure::ClientClosed) => connection.reset(),
-        Some(Failure::MemoryFull) => {
+        Some(Failure::MemoryFull | Failure::Draining | Failure::EndpointDraining) => {
             connection.reset();
             stream.reset();
         }

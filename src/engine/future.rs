@@ -4,6 +4,7 @@ use super::driver::StreamId;
 use super::timer::TimerId;
 use super::{Core, Outgoing};
 use crate::base::Instant;
+use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -139,6 +140,52 @@ impl Event {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// A sign for many tasks that stays once it is given.
+#[derive(Default)]
+pub struct Latch {
+    given: Cell<bool>,
+    waiters: RefCell<Slab<Waker>>,
+}
+
+/// Has its task woken when the latch is given, until it is dropped.
+pub struct Enrolled<'a> {
+    latch: &'a Latch,
+    place: usize,
+}
+
+impl Latch {
+    pub fn give(&self) {
+        self.given.set(true);
+        self.waiters.take().into_iter().for_each(|(_, waiter)| waiter.wake());
+    }
+
+    pub fn is_given(&self) -> bool {
+        self.given.get()
+    }
+
+    /// Enrolls the task that awaits it.
+    pub async fn enroll(&self) -> Enrolled<'_> {
+        let place = poll_fn(|context| Poll::Ready(self.waiters.borrow_mut().insert(context.waker().clone()))).await;
+        Enrolled { latch: self, place }
+    }
+
+    /// Runs `future` to its end; `None` if the latch is given before. For a task that is enrolled.
+    pub async fn unless<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.given.get() {
+            true => Poll::Ready(None),
+            false => future.as_mut().poll(context).map(Some),
+        })
+        .await
+    }
+}
+
+impl Drop for Enrolled<'_> {
+    fn drop(&mut self) {
+        self.latch.waiters.borrow_mut().try_remove(self.place);
     }
 }
 

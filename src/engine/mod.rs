@@ -27,7 +27,7 @@ mod uring;
 
 pub use buffer::{Chunk, Outgoing};
 pub use datagram::{Datagram, DatagramOptions, DatagramSocket, Received, WakeTimer, Wakes};
-pub use future::{Elapsed, Event, Raced, Timeout, join, race};
+pub use future::{Elapsed, Enrolled, Event, Latch, Raced, Timeout, join, race};
 pub use parking::{Parked, Parking, Ticket};
 pub use sim::{SimFaults, SimSettings};
 pub use socket::{pin_thread, processors, raise_fd_limit};

@@ -47,6 +47,7 @@ pub enum Failure {
     Overloaded,
     MemoryFull,
     Draining,
+    EndpointDraining,
     Internal,
 }
 
@@ -139,6 +140,7 @@ table! {
     AcceptRate            => 503, Gateway, Never, "accept_rate", "Connections come faster than this gateway takes them.";
     Overloaded            => 503, Gateway, Never, "overloaded", "The gateway is behind with its work.";
     MemoryFull            => 503, Gateway, Never, "memory_full", "The gateway has no memory left for this.";
-    Draining              => 503, Gateway, Never, "draining", "The gateway is shutting down.";
+    Draining              => 503, Gateway, Never, "draining", "The gateway is shutting down, or no longer listens here.";
+    EndpointDraining      => 503, Configuration, Never, "endpoint_draining", "The endpoint has been taken out of service.";
     Internal              => 500, Gateway, Never, "internal", "The gateway failed. This is a bug.";
 }

@@ -4,7 +4,7 @@
 use crate::base::{Address, SharedSocket};
 use crate::connection::{self, Context, ListenerHandle, View, udp};
 use crate::engine::{self, DatagramOptions, ListenOptions, Raced, Stream, race};
-use crate::snapshot::Listener;
+use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::Transport;
 use std::cell::RefCell;
 use std::io;
@@ -27,6 +27,8 @@ const DATAGRAM_QUEUE_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub struct Listeners {
     open: RefCell<Vec<Open>>,
+    /// Those that drain.
+    closing: RefCell<Vec<Rc<ListenerHandle>>>,
 }
 
 /// A listener that accepts.
@@ -56,13 +58,9 @@ impl Listeners {
     /// Of each listener that could not be opened; the others are.
     pub fn follow(&self, context: &Rc<Context>, view: &Rc<View>) -> Vec<(String, io::Error)> {
         let mut errors = Vec::new();
-        self.open.borrow_mut().retain(|open| {
-            let kept = view.snapshot.listeners.iter().any(|listener| open.serves(listener));
-            if !kept {
-                close(context, &open.handle);
-            }
-            kept
-        });
+        let is_kept = |open: &Open| view.snapshot.listeners.iter().any(|listener| open.serves(listener));
+        let gone: Vec<_> = self.open.borrow_mut().extract_if(.., |open| !is_kept(open)).collect();
+        self.close(context, view, gone);
         for (index, listener) in view.snapshot.listeners.iter().enumerate() {
             if self.open.borrow().iter().any(|open| open.serves(listener)) {
                 continue;
@@ -76,11 +74,24 @@ impl Listeners {
         errors
     }
 
-    /// Closes all of them; connections go on to the end of their present request.
-    pub fn close_all(&self, context: &Context) {
-        for open in self.open.borrow_mut().drain(..) {
-            close(context, &open.handle);
+    /// Closes all of them; connections go on to the end of their present request, and to the drain deadline at most.
+    pub fn close_all(&self, context: &Rc<Context>) {
+        let all = self.open.take();
+        self.close(context, &context.view(), all);
+    }
+
+    fn close(&self, context: &Rc<Context>, view: &View, gone: Vec<Open>) {
+        let mut closing = self.closing.borrow_mut();
+        closing.retain(|handle| handle.connections.get() > 0);
+        for Open { handle, .. } in gone {
+            context.engine.spawn(close(context.clone(), handle.clone(), &view.snapshot));
+            closing.push(handle);
         }
+    }
+
+    /// Ends the connections of all listeners that drain.
+    pub fn cut_all(&self) {
+        self.closing.borrow().iter().for_each(|handle| handle.cut.give());
     }
 }
 
@@ -110,11 +121,24 @@ fn open_datagrams(context: &Rc<Context>, address: SocketAddr, handle: &Rc<Listen
     Ok(())
 }
 
-fn close(context: &Context, handle: &ListenerHandle) {
+/// Closes a listener: it accepts no more, its idle connections may bring one more request for a moment, and what is left at
+/// the drain deadline is cut off.
+fn close(context: Rc<Context>, handle: Rc<ListenerHandle>, snapshot: &Snapshot) -> impl Future<Output = ()> + use<> {
     handle.stop.notify();
-    // This also makes the handle see that the snapshot has it no more.
-    let _ = handle.current(context);
-    context.close_parked_of(handle.identity.id);
+    let deadline = context.engine.now() + snapshot.drain_timeout;
+    let idle_until = deadline.min(context.engine.now() + snapshot.drain_idle_timeout);
+    handle.drain(idle_until);
+    async move {
+        // In this time the accept loop takes in what the kernel had queued.
+        context.engine.sleep_until(idle_until).await;
+        context.close_parked_of(&handle);
+        while handle.connections.get() > 0 && context.engine.now() < deadline {
+            let _ = context.engine.timeout(deadline, handle.emptied.wait()).await;
+        }
+        if handle.connections.get() > 0 {
+            handle.cut.give();
+        }
+    }
 }
 
 /// Accepts until the listener is closed; what the kernel has queued by then is still served.

@@ -217,7 +217,8 @@ stats! {
         connections_refused: counter count "Connections that were not let in; the reason is in the failures.";
         connections_shed: counter count "Waiting connections closed because memory was short.";
         clients_uncounted: counter count "Connections let in although their client could not be counted.";
-        connections_drained: counter count "Connections closed in good order by a drain.";
+        connections_drained: counter count "Connections that ended by themselves during a drain.";
+        connections_cut: counter count "Connections cut off at the deadline of a drain.";
         proxy_headers: counter count "PROXY headers received that said who the client is.";
         accept_errors: counter count "Accepts that failed, for example for want of file descriptors.";
         requests: counter count "Requests received.";
@@ -263,8 +264,9 @@ stats! {
         failures: counter count "Requests or connections that failed by the endpoint's fault.";
         connects: counter count "Connections opened.";
         connect_failures: counter count "Connections that could not be opened.";
-        connections_active: gauge count "Open connections, idle ones included.";
+        connections_active: gauge count "Open connections that carry a request or a relay.";
         connections_idle: gauge count "Open connections that wait for a request.";
+        connections_cut: counter count "Relays cut off because the endpoint had left, at the deadline of its drain.";
         bytes_received: counter bytes "Bytes received from the endpoint.";
         bytes_sent: counter bytes "Bytes sent to the endpoint.";
     }
@@ -331,6 +333,7 @@ derived! {
     LISTENER_CONNECTIONS_MAX = "ringgate_listener_connections_max" gauge count ["listener"] "The limit of open connections.";
     UPSTREAM_ENDPOINTS = "ringgate_upstream_endpoints" gauge count ["upstream"] "Endpoints of the upstream.";
     ENDPOINT_WEIGHT = "ringgate_endpoint_weight" gauge count ["upstream" "endpoint"] "The weight of the endpoint.";
+    DRAINING_CONNECTIONS = "ringgate_draining_connections" gauge count ["kind" "name"] "Connections left of a listener, or to an endpoint, that a reload took out.";
     PROCESS_CPU = "process_cpu_seconds_total" counter seconds [] "CPU time of the process, user and system.";
     PROCESS_MEMORY_RESIDENT = "process_resident_memory_bytes" gauge bytes [] "Resident memory of the process.";
     PROCESS_MEMORY_VIRTUAL = "process_virtual_memory_bytes" gauge bytes [] "Virtual memory of the process.";

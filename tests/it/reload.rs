@@ -1,7 +1,7 @@
 //! A new file under traffic: what moves, what stays, and what a broken file does.
 
 use super::*;
-use crate::harness::{HEAD, RAW, wait_for};
+use crate::harness::{HEAD, RAW, WEB, wait_for};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,6 +13,10 @@ on_each_engine!(
     a_request_ends_where_it_began,
     an_endpoint_of_weight_0_gets_nothing,
     tunnels_outlive_their_endpoint,
+    relays_to_an_endpoint_that_left_have_a_deadline,
+    an_endpoint_that_comes_back_keeps_its_relays,
+    an_endpoint_that_left_keeps_no_idle_connection,
+    a_removed_listener_has_a_deadline,
     reloads_by_command,
     reloads_when_the_file_changes,
 );
@@ -134,6 +138,98 @@ fn tunnels_outlive_their_endpoint(engine: Engine) {
         client.send("still here").expect("still here");
         assert_eq!(gate.client().get("/").text(), "new");
     }
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// One http and one tcp listener before one upstream of these endpoints.
+fn both(origins: &[&Origin], top: &str, upstream: &str) -> String {
+    let config = Gate::http_config(origins, upstream);
+    format!("{top}{}", config.replace("[upstream.app]", &format!("{RAW}\n[upstream.app]")))
+}
+
+fn relays_to_an_endpoint_that_left_have_a_deadline(engine: Engine) {
+    let (leaving, staying) = (Origin::upgrade_echo(), Origin::echo());
+    let gate = Gate::start(engine, &both(&[&leaving], "", "drain_timeout = \"400ms\""));
+    let mut tunnel = gate.client();
+    tunnel.send(UPGRADE);
+    assert_eq!(tunnel.response().status, 101);
+    // The same word goes through the tcp listener; the origin takes it for a request.
+    let mut raw = gate.tcp_client();
+    raw.send(UPGRADE);
+    assert_eq!(raw.response().status, 101);
+    gate.reload(&both(&[&staying], "", "drain_timeout = \"400ms\""));
+    gate.wait_log("2 connections drain");
+    let page = gate.admin("/drain").text();
+    assert!(page.contains(&format!("\"address\":\"{}\"", leaving.address)), "{page}");
+    assert_eq!(gate.metric("ringgate_draining_connections", &["kind=\"endpoint\""]), 2.0);
+    tunnel.expect_gone();
+    raw.expect_gone();
+    gate.wait_log("drained: 0 connections ended by themselves, 2 were cut off");
+    gate.wait_access("reason", "endpoint_draining");
+    assert!(!gate.admin("/drain").text().contains("endpoint"));
+    let mut raw = gate.tcp_client();
+    raw.send("new").expect("new");
+}
+
+fn an_endpoint_that_comes_back_keeps_its_relays(engine: Engine) {
+    let (leaving, staying) = (Origin::upgrade_echo(), Origin::text("new"));
+    let config = |origin: &Origin| both(&[origin], "", "drain_timeout = \"300ms\"");
+    let gate = Gate::start(engine, &config(&leaving));
+    let mut tunnel = gate.client();
+    tunnel.send(UPGRADE);
+    assert_eq!(tunnel.response().status, 101);
+    gate.reload(&config(&staying));
+    gate.reload(&config(&leaving));
+    // A second drain that began later than the first one's deadline shows that nothing was cut off at that.
+    let mut other = gate.client();
+    other.send(UPGRADE);
+    assert_eq!(other.response().status, 101);
+    std::thread::park_timeout(std::time::Duration::from_millis(600));
+    tunnel.send("still here").expect("still here");
+    other.send("and me").expect("and me");
+}
+
+fn an_endpoint_that_left_keeps_no_idle_connection(engine: Engine) {
+    let (slow, cue) = cued();
+    let staying = Origin::text("new");
+    let gate = Gate::http(engine, &[&slow]);
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    slow.wait_accepted(1);
+    gate.reload(&Gate::http_config(&[&staying], "idle_timeout = \"1h\""));
+    assert_eq!(gate.client().get("/").text(), "new");
+    give(&cue);
+    assert_eq!(client.response().text(), "late");
+    // What was in flight is answered, and the connection that carried it is closed: the drain ends with it.
+    gate.wait_log("drained: 1 connections ended by themselves");
+    wait_for("a closed connection", || (gate.metric("ringgate_endpoint_connections_idle", &[]) <= 1.0).then_some(()));
+    assert_eq!(client.get("/").text(), "new");
+}
+
+fn a_removed_listener_has_a_deadline(engine: Engine) {
+    let (slow, _cue) = cued();
+    let echo = Origin::echo();
+    let top = "drain_timeout = \"400ms\"\n";
+    let web = format!("{top}{}", Gate::http_config(&[&slow], ""));
+    let with_raw = format!("{web}{RAW}").replace("upstream = \"app\"\n\n[upstream", "upstream = \"app\"\n[upstream");
+    let with_raw = with_raw.replace(RAW, &RAW.replace("\"app\"", "\"echo\""));
+    let upstream = format!("\n[upstream.echo]\nendpoints = [\"{}\"]\n", echo.address);
+    let gate = Gate::start(engine, &format!("{with_raw}{upstream}"));
+    let mut raw = gate.tcp_client();
+    raw.send("hello").expect("hello");
+    let mut stuck = gate.client();
+    stuck.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    slow.wait_accepted(1);
+    let other = WEB.replace("\"web\"", "\"other\"").replace("127.0.0.2", "127.0.0.4").replace("\"app\"", "\"echo\"");
+    gate.reload(&format!("{top}{HEAD}{other}{upstream}"));
+    assert!(gate.admin("/drain").text().contains("\"kind\":\"listener\",\"name\":\"raw\""));
+    raw.expect_gone();
+    assert_eq!(stuck.response().status, 503);
+    stuck.expect_gone();
+    gate.wait_log("listener `raw` drained: 0 connections ended by themselves, 1 were cut off, 0 are open still");
+    gate.wait_log("listener `web` drained: 0 connections ended by themselves, 1 were cut off, 0 are open still");
+    gate.wait_access("reason", "draining");
 }
 
 fn reloads_by_command(engine: Engine) {

@@ -118,10 +118,11 @@ pub fn configuration(chance: u64) -> String {
         listeners += &udp_listener(EXTRA_UDP);
     }
     format!(
-        "{listeners}\
+        "drain_timeout = \"1h\"\n\
+         {listeners}\
          [[route]]\nupstream = \"api\"\ntimeout = \"5m\"\n\
          [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
-         [upstream.stream]\nendpoints = [\"{tcp}\"]\n\
+         [upstream.stream]\nendpoints = [\"{tcp}\"]\ndrain_timeout = \"off\"\n\
          [upstream.datagrams]\nendpoints = [{}]\nbalance = \"{balance}\"\n",
         endpoints.join(", "),
         udp_origins.join(", ")

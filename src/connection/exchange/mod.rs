@@ -77,10 +77,14 @@ pub(super) async fn run(
     let mut allow = Vec::new();
     let answer = match scene.request.max_forwards {
         Some(0) => last_recipient(scene, record, &mut allow),
-        _ => match pin!(forward(scene, body, sink, response, pair, record, &mut allow)).await {
-            Ok(outcome) => return outcome,
-            Err(failure) => Answer::to(failure),
-        },
+        _ => {
+            let forwarded = forward(scene, body, sink, response, pair, record, &mut allow);
+            match pin!(scene.client.listener.cut.unless(forwarded)).await {
+                Some(Ok(outcome)) => return outcome,
+                Some(Err(failure)) => Answer::to(failure),
+                None => Answer::to(Failure::Draining),
+            }
+        }
     };
     // A client that does not read would keep megabytes in the kernel for minutes more.
     let unread = matches!(answer.failure, Some(Failure::ClientStalled | Failure::ClientTooSlow));

@@ -147,7 +147,8 @@ enum Next {
 /// Serves a connection on which something has arrived until it is parked or closed. `first` is what has been received of it
 /// already.
 pub(in crate::connection) async fn serve(stream: Stream, mut client: Client, first: Chunk) {
-    let context = client.context().clone();
+    let (context, listener) = (client.context().clone(), client.listener.clone());
+    let _enrolled = listener.cut.enroll().await;
     let mut buffers = context.spare.take(&context.memory);
     buffers.reader.feed(first);
     let next = loop {
@@ -158,7 +159,7 @@ pub(in crate::connection) async fn serve(stream: Stream, mut client: Client, fir
     };
     context.spare.put(&context.memory, buffers);
     match next {
-        Next::Park if !client.listener.is_draining(&context) => park(&context, stream, client),
+        Next::Park if !listener.closes_idle(&context) => park(&context, stream, client),
         Next::Reset => stream.reset(),
         _ => {}
     }
@@ -182,7 +183,8 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     if settings.request_id_header {
         record.request_id = RequestId::new(context.engine.random(), context.engine.random());
     }
-    let head = pin!(read_head(context, stream, settings, started, reader, request)).await;
+    let head = pin!(client.listener.cut.unless(read_head(context, stream, settings, started, reader, request))).await;
+    let head = head.unwrap_or(Err(None));
     client.requests += 1;
     record.head_received = context.engine.now();
     let understood = head.is_ok();
@@ -205,7 +207,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     let outcome = match outcome {
         Outcome::Tunnel(connection) => {
             let pending = (reader.take_pending(), pair.reader.take_pending());
-            Box::pin(tunnel(context, settings, stream, connection, pending, &mut record)).await
+            Box::pin(tunnel(client, settings, stream, connection, pending, &mut record)).await
         }
         outcome => outcome,
     };
@@ -229,7 +231,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
 
 /// Relays what both sides say after an upgrade; the chunks are what they have said already.
 async fn tunnel(
-    context: &Context,
+    client: &Client,
     settings: &HttpSettings,
     stream: &Stream,
     connection: UpstreamConnection,
@@ -237,7 +239,7 @@ async fn tunnel(
     record: &mut Record,
 ) -> Outcome {
     let ends = ((stream, pending.0), (&connection.stream, pending.1));
-    let relayed = relay(context, ends.0, ends.1, settings.tunnel_idle_timeout).await;
+    let relayed = relay(client, connection.endpoint(), ends.0, ends.1, settings.tunnel_idle_timeout).await;
     record.bytes_received += relayed.from_client;
     record.bytes_sent += relayed.from_endpoint;
     record.failure = relayed.failure;
@@ -247,6 +249,10 @@ async fn tunnel(
             connection.reset();
             Outcome::Abort
         }
+        Some(Failure::Draining | Failure::EndpointDraining) => {
+            connection.reset();
+            Outcome::Reset
+        }
         Some(_) => Outcome::Reset,
         None => Outcome::Abort,
     }
@@ -254,7 +260,7 @@ async fn tunnel(
 
 /// Waits for the first bytes of a request.
 async fn first_bytes(context: &Context, stream: &Stream, client: &Client, buffers: &mut Buffers) -> Next {
-    if client.listener.is_draining(context) && client.requests > 0 {
+    if client.listener.closes_idle(context) {
         return Next::Close;
     }
     let received = if client.requests == 0 || stream.is_readable() {

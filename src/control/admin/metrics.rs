@@ -2,12 +2,14 @@
 
 use super::{AdminState, process};
 use crate::base::Sharded;
+use crate::control::supervisor::{Drain, Drained};
 use crate::health::Failure;
 use crate::snapshot::{Listener, Phase, Protocol, Snapshot};
 use crate::telemetry::prometheus::{Counted, Page, Shards, labels};
 use crate::telemetry::stats::{self, EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats, WorkerStats};
 use crate::upstream::Transport;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A first guess of the page's size, so that it does not grow by copying.
@@ -24,7 +26,16 @@ pub(super) fn page(state: &AdminState) -> String {
     page.table(&udp_listeners(&snapshot), &reasons);
     page.table(&routes(&snapshot), &reasons);
     page.table(&upstreams(&snapshot), &reasons);
-    endpoint_tables(&mut page, &snapshot, &reasons);
+    let drains = state.drains.parts();
+    endpoint_tables(&mut page, &snapshot, &drains, &reasons);
+    let draining = drains.iter().map(|drain| match &drain.of {
+        Drained::Listener { name, .. } => (labels(&[("kind", "listener"), ("name", name)]), drain.of.connections()),
+        Drained::Endpoint(endpoint) => {
+            let name = format!("{} {}", endpoint.upstream, endpoint.address);
+            (labels(&[("kind", "endpoint"), ("name", &name)]), drain.of.connections())
+        }
+    });
+    page.metric(&stats::DRAINING_CONNECTIONS, draining);
     page.table(&workers(&state.workers), &reasons);
     page.table(&[Counted { labels: String::new(), shards: Shards::One(&*state.config) }], &reasons);
     page.table(&[Counted { labels: String::new(), shards: Shards::One(&*state.log) }], &reasons);
@@ -83,16 +94,21 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Counted<'_, UpstreamStats>> {
     all.filter_map(|identity| once.counted(&[("upstream", &identity.name)], &identity.stats)).collect()
 }
 
-/// The counters of endpoints and their weights, which share their labels.
-fn endpoint_tables(page: &mut Page, snapshot: &Snapshot, reasons: &[&str]) {
+/// The counters of endpoints, those that drain included, and their weights, which share their labels.
+fn endpoint_tables(page: &mut Page, snapshot: &Snapshot, drains: &[Arc<Drain>], reasons: &[&str]) {
     let mut once = Once::default();
     let mut weights = Vec::new();
     let mut counted: Vec<Counted<'_, EndpointStats>> = Vec::new();
-    for endpoint in snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
-        let identity = &endpoint.identity;
+    let present = snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+    let present = present.map(|endpoint| (&endpoint.identity, endpoint.weight));
+    let draining = drains.iter().filter_map(|drain| match &drain.of {
+        Drained::Endpoint(identity) => Some((identity, 0)),
+        Drained::Listener { .. } => None,
+    });
+    for (identity, weight) in present.chain(draining) {
         let pairs = [("upstream", identity.upstream.as_str()), ("endpoint", &identity.address.to_string())];
         if let Some(series) = once.counted(&pairs, &identity.stats) {
-            weights.push(endpoint.weight);
+            weights.push(weight);
             counted.push(series);
         }
     }

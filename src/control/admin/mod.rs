@@ -9,6 +9,7 @@ mod pages;
 mod process;
 mod view;
 
+use super::supervisor::Drains;
 use crate::base::Sharded;
 use crate::base::heap::Budget;
 use crate::snapshot::Published;
@@ -55,6 +56,7 @@ pub struct AdminState {
     pub log: Arc<LogStats>,
     /// What the heap holds and may hold.
     pub budget: Arc<Budget>,
+    pub drains: Arc<Drains>,
     /// Asks the supervisor to read the configuration anew.
     pub reload: Box<dyn Fn() -> ReloadFuture + Send + Sync>,
 }

@@ -25,6 +25,7 @@ Ringgate admin
   GET  /ready     200 while serving; 503 before and while draining
   GET  /live      200 while the control plane answers
   GET  /snapshot  what is in force, with its generation
+  GET  /drain     what drains: since when, and how much is left
   GET  /workers   counters of each worker
   POST /reload    read the configuration anew: all of it applies or none
 ";
@@ -43,6 +44,7 @@ pub(super) fn pages(state: Arc<AdminState>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics_page))
         .route("/snapshot", get(snapshot_page))
+        .route("/drain", get(drain_page))
         .route("/workers", get(workers_page))
         .route("/reload", post(reload))
         .layer(middleware::from_fn(guard::guard))
@@ -66,6 +68,10 @@ async fn metrics_page(State(shown): State<Shown>) -> Response {
 async fn snapshot_page(State(shown): State<Shown>) -> Response {
     let made = make(&shown, |state| view::snapshot(&state.published.load())).await;
     made.map(Json).into_response()
+}
+
+async fn drain_page(State(shown): State<Shown>) -> Response {
+    make(&shown, |state| view::drains(&state.drains, &state.published)).await.map(Json).into_response()
 }
 
 async fn workers_page(State(shown): State<Shown>) -> Response {

@@ -45,6 +45,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
         retries: 1,
         idle_connections_max: 1,
         idle_timeout: second,
+        drain_timeout: None,
         proxy_protocol: None,
     };
     Snapshot {
@@ -67,6 +68,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
         upstreams: vec![upstream],
         drain_timeout: second,
         worker_lag_max: std::time::Duration::from_millis(500),
+        drain_idle_timeout: second,
         access_log: true,
     }
 }
@@ -80,6 +82,7 @@ fn state(endpoints: u16) -> AdminState {
         workers: Arc::new(Sharded::new(2)),
         config: Arc::default(),
         log: Arc::default(),
+        drains: Arc::default(),
         reload: Box::new(|| {
             Box::pin(async { ReloadOutcome { applied: true, generation: 5, text: "1 endpoint added".into() } })
         }),
@@ -228,9 +231,15 @@ async fn web_pages_and_wrong_methods_are_refused() {
 #[test]
 fn the_guide_explains_every_reason() {
     let mut list = String::from("| reason | status | meaning |\n|---|---|---|\n");
-    for verdict in Failure::ALL.iter().map(|failure| failure.verdict()) {
+    for (failure, verdict) in Failure::ALL.iter().map(|failure| (*failure, failure.verdict())) {
         let status = if verdict.status == 0 { "–".into() } else { verdict.status.to_string() };
-        let text = if verdict.text.is_empty() { "The client went away or stopped reading." } else { verdict.text };
+        let text = if failure == Failure::ClientTooSlow {
+            "The client reads more slowly than `response_rate_min`."
+        } else if verdict.text.is_empty() {
+            "The client went away or stopped reading."
+        } else {
+            verdict.text
+        };
         list.push_str(&format!("| `{}` | {status} | {text} |\n", verdict.name));
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");

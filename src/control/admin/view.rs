@@ -2,12 +2,15 @@
 
 use crate::balancer::Balance;
 use crate::base::{Address, Gauge, Sharded};
-use crate::snapshot::{Destination, Listener, Protocol, Route, Snapshot, Upstream};
+use crate::control::supervisor::{Drained, Drains};
+use crate::snapshot::{Destination, Listener, Phase, Protocol, Published, Route, Snapshot, Upstream};
 use crate::telemetry::WorkerStats;
 use crate::telemetry::stats::{Read, Stats as _};
+use crate::telemetry::timestamp::rfc3339;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 #[derive(Debug, Serialize)]
 pub(super) struct SnapshotView {
@@ -147,6 +150,55 @@ fn upstream(upstream: &Upstream) -> UpstreamView {
         retries: upstream.retries,
         connect_timeout_seconds: upstream.connect_timeout.as_secs_f64(),
         endpoints: endpoints.collect(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct DrainsView {
+    /// `serving` or `draining`: the process.
+    phase: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Of clients.
+    connections_active: i64,
+    draining: Vec<DrainView>,
+}
+
+#[derive(Debug, Serialize)]
+struct DrainView {
+    /// `listener` or `endpoint`.
+    kind: &'static str,
+    /// The name of the listener, or of the endpoint's upstream.
+    name: String,
+    /// Of an endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Address>,
+    since: String,
+    /// When what is left is cut off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    connections: u64,
+}
+
+pub(super) fn drains(drains: &Drains, published: &Published) -> DrainsView {
+    let time = |micros: u64| String::from_utf8_lossy(&rfc3339(micros)).into_owned();
+    let draining = drains.parts().into_iter().map(|drain| {
+        let micros = |timeout: Duration| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+        let (kind, name, address) = match &drain.of {
+            Drained::Listener { name, .. } => ("listener", name.clone(), None),
+            Drained::Endpoint(endpoint) => ("endpoint", endpoint.upstream.clone(), Some(endpoint.address.clone())),
+        };
+        let until = drain.timeout.map(|timeout| time(drain.since.saturating_add(micros(timeout))));
+        DrainView { kind, name, address, since: time(drain.since), until, connections: drain.of.connections() }
+    });
+    let snapshot = published.load();
+    let open =
+        snapshot.listeners.iter().map(|listener| level(&listener.identity.stats, |stats| &stats.connections_active));
+    DrainsView {
+        phase: if published.phase() == Phase::Serving { "serving" } else { "draining" },
+        since: drains.process().map(time),
+        connections_active: open.sum(),
+        draining: draining.collect(),
     }
 }
 

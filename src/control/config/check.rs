@@ -68,6 +68,7 @@ pub fn check(
         drain_timeout: top.duration("drain_timeout"),
         worker_lag_max: top.duration("worker_lag_max"),
         memory_max: top.raw("memory_max").map(|_| top.size("memory_max")),
+        drain_idle_timeout: top.duration("drain_idle_timeout"),
         watch: top.boolean("watch"),
         listeners: finished.collect(),
         routes: routes.settings,

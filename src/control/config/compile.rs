@@ -49,6 +49,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
             retries: upstream.retries,
             idle_connections_max: upstream.idle_connections_max,
             idle_timeout: upstream.idle_timeout,
+            drain_timeout: upstream.drain_timeout,
             proxy_protocol: upstream.proxy_protocol,
         }
     });
@@ -59,6 +60,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         upstreams: upstreams.collect(),
         drain_timeout: settings.drain_timeout,
         worker_lag_max: settings.worker_lag_max,
+        drain_idle_timeout: settings.drain_idle_timeout,
         access_log: settings.process.access_log.is_some(),
     }
 }

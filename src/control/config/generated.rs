@@ -87,6 +87,7 @@ fn range(kind: &Kind) -> String {
         Kind::Integer { min, max } => format!("{min} to {max}"),
         Kind::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
         Kind::Size { min, max, unlimited: false } => format!("{} to {}", size_text(*min), size_text(*max)),
+        Kind::DurationOrOff { min, max } => format!("{} to {}, or \"off\"", duration_text(*min), duration_text(*max)),
         Kind::Rate { max } => format!("\"off\", or up to {}/s", size_text(*max)),
         Kind::Choice(words) | Kind::Words(Word::Of(words)) => {
             words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
@@ -166,6 +167,7 @@ fn kind_schema(key: &Key) -> Value {
         Kind::Size { unlimited: true, .. } => {
             json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB|TiB)|unlimited)$" })
         }
+        Kind::DurationOrOff { .. } => json!({ "type": "string", "pattern": "^(([0-9]+(d|h|m|s|ms))+|off)$" }),
         Kind::Rate { .. } => json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB|TiB)/s|off)$" }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Name => name,

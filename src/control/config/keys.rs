@@ -51,6 +51,11 @@ pub enum Kind {
         min: Duration,
         max: Duration,
     },
+    /// A duration, or the word "off".
+    DurationOrOff {
+        min: Duration,
+        max: Duration,
+    },
     /// Bytes. With `unlimited`, the word "unlimited" is allowed too.
     Size {
         min: u64,
@@ -150,6 +155,10 @@ const fn time(max: Duration) -> Kind {
     Kind::Duration { min: MILLISECOND, max }
 }
 
+const fn time_or_off(max: Duration) -> Kind {
+    Kind::DurationOrOff { min: MILLISECOND, max }
+}
+
 const RATE: Kind = Kind::Rate { max: 1 << 40 };
 
 /// The keys above all tables, and the tables themselves.
@@ -173,7 +182,13 @@ pub static TOP: Table = Table {
             "drain_timeout",
             time(HOUR),
             Presence::Default("\"30s\""),
-            "How long open connections may take to end at shutdown; what is left then is cut off.",
+            "How long open connections may take to end at shutdown, and those of a listener that a reload removed; what is left then is cut off.",
+        ),
+        key(
+            "drain_idle_timeout",
+            time(HOUR),
+            Presence::Default("\"1s\""),
+            "How long a keep-alive connection without a request may still bring one while its listener drains; the response says that it is the last. At most `drain_timeout`.",
         ),
         key(
             "memory_max",
@@ -531,6 +546,12 @@ pub static UPSTREAM: Table = Table {
             time(MONTH),
             Presence::Default("\"30s\""),
             "How long an idle connection is kept. Best shorter than what the endpoint itself keeps.",
+        ),
+        key(
+            "drain_timeout",
+            time_or_off(MONTH),
+            Presence::Default("\"10m\""),
+            "How long tcp connections and tunnels to an endpoint may go on after a reload has removed it, or given it weight 0; \"off\" is to their end. Requests end by themselves.",
         ),
         key(
             "proxy_protocol",

@@ -157,6 +157,27 @@ impl<'d, 'i> Reader<'d, 'i> {
         .unwrap_or_default()
     }
 
+    /// `None` is the word "off".
+    pub fn duration_or_off(&self, name: &str) -> Option<Duration> {
+        let Some(Kind::DurationOrOff { min, max }) = self.spec(name).map(|key| &key.kind) else {
+            return None;
+        };
+        let read = |text: &str| match text {
+            "off" => Ok(None),
+            _ => values::duration(text).map(Some),
+        };
+        self.value(name, |value| {
+            let duration = self.text_as(value, name, "a duration such as \"5s\", or \"off\"", read)?;
+            if duration.is_some_and(|duration| !(*min..=*max).contains(&duration)) {
+                let (least, most) = (values::duration_text(*min), values::duration_text(*max));
+                self.out_of_range(value, name, &least, &format!("{most}, or \"off\""));
+                return None;
+            }
+            Some(duration)
+        })
+        .flatten()
+    }
+
     /// Bytes; the word "unlimited", where it is allowed, is `u64::MAX`.
     pub fn size(&self, name: &str) -> u64 {
         let Some(Kind::Size { min, max, unlimited }) = self.spec(name).map(|key| &key.kind) else {

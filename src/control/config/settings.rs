@@ -19,6 +19,8 @@ pub struct Settings {
     pub worker_lag_max: Duration,
     /// Bytes that the process may hold; `None` is a part of what the machine has.
     pub memory_max: Option<u64>,
+    /// See [`crate::snapshot::Snapshot::drain_idle_timeout`].
+    pub drain_idle_timeout: Duration,
     /// Whether to reload when a file changes on disk.
     pub watch: bool,
     /// At least one, each with a name and an address of its own.
@@ -93,6 +95,8 @@ pub struct UpstreamSettings {
     /// See [`crate::snapshot::Upstream::idle_connections_max`].
     pub idle_connections_max: u32,
     pub idle_timeout: Duration,
+    /// See [`crate::snapshot::Upstream::drain_timeout`].
+    pub drain_timeout: Option<Duration>,
     /// See [`crate::snapshot::Upstream::proxy_protocol`].
     pub proxy_protocol: Option<ProxyHeader>,
 }

@@ -161,6 +161,7 @@ fn stand_in(name: &str) -> UpstreamSettings {
         retries: 0,
         idle_connections_max: 0,
         idle_timeout: std::time::Duration::ZERO,
+        drain_timeout: None,
         proxy_protocol: None,
     }
 }
@@ -175,6 +176,7 @@ fn read_one(name: &str, reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) ->
         retries: count(reader, "retries"),
         idle_connections_max: count(reader, "idle_connections_max"),
         idle_timeout: reader.duration("idle_timeout"),
+        drain_timeout: reader.duration_or_off("drain_timeout"),
         proxy_protocol: proxy_header(reader),
     }
 }

@@ -1,7 +1,7 @@
 //! What a reload changed, in words: listeners, routes, upstreams and endpoints that were added, removed or set
 //! otherwise, and how many connections were kept. Pure; the supervisor logs it and the admin listener answers with it.
 
-use super::drain::open_connections;
+use super::drain::{busy_connections, open_connections};
 use crate::snapshot::{
     Destination, HttpSettings, Listener, Protocol, Route, Snapshot, TcpSettings, UdpSettings, Upstream,
 };
@@ -19,7 +19,7 @@ pub struct Changes {
     pub listeners_kept: usize,
     /// Open connections of listeners that stay, at the moment of the reload.
     pub connections_kept: u64,
-    /// Open connections of listeners that were removed: they drain.
+    /// Open connections of listeners, and busy ones to endpoints, that were removed: they drain.
     pub connections_draining: u64,
 }
 
@@ -31,6 +31,9 @@ impl Changes {
         changes.upstreams(old, new);
         if old.drain_timeout != new.drain_timeout {
             changes.lines.push("drain_timeout changed".to_owned());
+        }
+        if old.drain_idle_timeout != new.drain_idle_timeout {
+            changes.lines.push("drain_idle_timeout changed".to_owned());
         }
         changes
     }
@@ -99,7 +102,12 @@ impl Changes {
         for upstream in &old.upstreams {
             let name = upstream.identity.name.as_str();
             if !after.contains_key(name) {
-                self.lines.push(format!("upstream `{name}` removed"));
+                let busy: u64 = upstream.endpoints.iter().map(|endpoint| busy_connections(&endpoint.identity)).sum();
+                self.connections_draining += busy;
+                self.lines.push(match busy {
+                    0 => format!("upstream `{name}` removed"),
+                    _ => format!("upstream `{name}` removed: {busy} connections drain"),
+                });
             }
         }
     }
@@ -121,10 +129,17 @@ impl Changes {
         }
         for endpoint in old.endpoints.iter().filter(|e| !after.contains(&e.identity.address)) {
             let address = &endpoint.identity.address;
-            self.lines.push(format!("upstream `{name}`: endpoint {address} removed"));
+            let busy = busy_connections(&endpoint.identity);
+            self.connections_draining += busy;
+            self.lines.push(match busy {
+                0 => format!("upstream `{name}`: endpoint {address} removed"),
+                _ => format!("upstream `{name}`: endpoint {address} removed: {busy} connections drain"),
+            });
         }
-        let settings =
-            |of: &Upstream| (of.balance, of.connect_timeout, of.retries, of.idle_connections_max, of.idle_timeout);
+        let settings = |of: &Upstream| {
+            let idle = (of.idle_connections_max, of.idle_timeout);
+            (of.balance, of.connect_timeout, of.retries, idle, of.drain_timeout)
+        };
         if settings(old) != settings(new) || old.proxy_protocol != new.proxy_protocol {
             self.lines.push(format!("upstream `{name}` has other settings"));
         }

@@ -16,6 +16,7 @@ mod watch;
 mod tests;
 
 pub use bind::bind_first;
+pub use drain::{Drain, Drained, Drains};
 pub use thread::ControlThread;
 
 use super::admin::ReloadOutcome;
@@ -55,6 +56,8 @@ pub struct Start {
     /// What workers may hold; a reload may set it otherwise.
     pub budget: Arc<Budget>,
     pub sizes: Sizes,
+    /// Shows what drains.
+    pub drains: Arc<Drains>,
 }
 
 /// What the present configuration says outside of the snapshot.
@@ -84,6 +87,7 @@ pub struct Supervisor {
     stats: Arc<ConfigStats>,
     budget: Arc<Budget>,
     sizes: Sizes,
+    drains: Arc<Drains>,
     /// Held for the whole of a reload: one at a time.
     state: Mutex<State>,
     /// Asks [`run`](Supervisor::run) for a reload; several requests before it gets to it are one.
@@ -116,6 +120,7 @@ impl Supervisor {
             stats: start.stats,
             budget: start.budget,
             sizes: start.sizes,
+            drains: start.drains,
             state: Mutex::new(State { running: start.running, registry: start.registry, retired: Arc::default() }),
             wanted: Notify::new(),
             watched_changed: Notify::new(),
@@ -183,7 +188,7 @@ impl Supervisor {
         for listener in bind::added(&old, &snapshot) {
             log::info!("listening name={} address={}", listener.name, listener.bound_address());
         }
-        drain::report_removed(&old, &snapshot);
+        self.drains.follow(&old, &snapshot);
         state.retired.add(old);
         Ok(ReloadOutcome { applied: true, generation, text })
     }
@@ -242,6 +247,7 @@ impl Supervisor {
         let open: u64 = snapshot.listeners.iter().map(drain::open_connections).sum();
         let most = config::values::duration_text(snapshot.drain_timeout);
         log::info!("draining: {open} open connections have at most {most} to end");
+        self.drains.begin_process();
         self.published.advance(Phase::Draining);
         bind::retire_all(&snapshot);
         self.wake_workers();

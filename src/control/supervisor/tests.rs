@@ -75,6 +75,7 @@ fn started_with(text: &str) -> Fixture {
         stats: Arc::clone(&stats),
         budget: Budget::unlimited(),
         sizes: Sizes { workers: 2, receive_buffer: 0, receive_buffers: 0, configuration: 0 },
+        drains: Arc::default(),
     });
     Fixture { directory, supervisor, woken, published, stats }
 }
