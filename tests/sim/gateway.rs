@@ -120,7 +120,7 @@ pub fn configuration(chance: u64) -> String {
     format!(
         "drain_timeout = \"1h\"\n\
          {listeners}\
-         [[route]]\nupstream = \"api\"\ntimeout = \"5m\"\n\
+         [[route]]\nupstream = \"api\"\ntimeout = \"20m\"\n\
          [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
          [upstream.stream]\nendpoints = [\"{tcp}\"]\ndrain_timeout = \"off\"\n\
          [upstream.datagrams]\nendpoints = [{}]\nbalance = \"{balance}\"\n",
