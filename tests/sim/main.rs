@@ -65,7 +65,7 @@ fn what_once_failed_does_not() {
 #[test]
 fn one_seed_is_one_run() {
     let mut spliced_bytes = 0;
-    for seed in 0..4 {
+    for seed in 0..8 {
         let summary = World::new(seed).run();
         assert_eq!(summary, World::new(seed).run(), "seed {seed}");
         spliced_bytes += summary.spliced_bytes;

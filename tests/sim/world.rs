@@ -24,8 +24,9 @@ pub const UDP_ORIGINS: [&str; 2] = ["10.3.0.1:5300", "10.3.0.2:5300"];
 
 /// Longer than every timeout in the configuration one after the other: who waits longer waits for ever.
 const LASTS_MAX: Duration = Duration::from_secs(3 * 3600);
-/// Longer than any connection stays open by itself that nobody uses.
-const SETTLES: Duration = Duration::from_secs(150);
+/// Longer than any connection stays open by itself that nobody uses, and than the slowest takes for what was sent before it
+/// was closed: 50 KB at some hundred bytes a second. Shorter than a relay may be idle.
+const SETTLES: Duration = Duration::from_secs(15 * 60);
 
 /// Where a client goes.
 #[derive(Clone, Copy, Debug)]
