@@ -9,6 +9,7 @@ use crate::router::{PathPolicy, Router};
 use crate::telemetry::RouteStats;
 use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
 use arc_swap::ArcSwap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -75,11 +76,39 @@ impl Listener {
 pub struct SocketSettings {
     /// Permissions of the file of a Unix socket.
     pub mode: u32,
+    pub tcp: TcpSocket,
+    /// TCP Fast Open: connections that may wait with their first bytes before the handshake is done; 0 is off.
+    pub fast_open: u32,
+    /// Connections to addresses that are not of this machine are accepted too.
+    pub transparent: bool,
+}
+
+/// How TCP finds out that the other side is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpSocket {
+    /// After so much silence the kernel asks the other side; `None`: it never asks.
+    pub keepalive: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged; `None`: as the kernel has it.
+    pub user_timeout: Option<Duration>,
+}
+
+/// Options of connections to endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectSettings {
+    /// The address that connections to endpoints of IPv4 come from; `None`: the kernel's choice.
+    pub source_v4: Option<IpAddr>,
+    /// The same for IPv6.
+    pub source_v6: Option<IpAddr>,
+    /// Connections come from the client's own address.
+    pub transparent: bool,
+    /// TCP Fast Open, for requests that may arrive twice.
+    pub fast_open: bool,
+    pub tcp: TcpSocket,
 }
 
 impl Default for SocketSettings {
     fn default() -> SocketSettings {
-        SocketSettings { mode: 0o660 }
+        SocketSettings { mode: 0o660, tcp: TcpSocket::default(), fast_open: 0, transparent: false }
     }
 }
 
@@ -210,6 +239,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How long relays to an endpoint that is gone may go on; `None` is to their end.
     pub drain_timeout: Option<Duration>,
+    /// Options of its connections.
+    pub connect: ConnectSettings,
     /// What each connection to an endpoint begins with.
     pub proxy_protocol: Option<ProxyHeader>,
 }

@@ -22,6 +22,7 @@ fn snapshot(generation: u64) -> Snapshot {
         idle_connections_max: 1,
         idle_timeout: Duration::from_secs(1),
         drain_timeout: None,
+        connect: ringgate::snapshot::ConnectSettings::default(),
         proxy_protocol: None,
     };
     Snapshot {

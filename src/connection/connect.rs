@@ -4,9 +4,9 @@ use super::client::Client;
 use super::context::Context;
 use super::idle::ANYBODY;
 use crate::base::Instant;
-use crate::engine::{ConnectOptions, Outgoing, Stream};
+use crate::engine::{ConnectOptions, Outgoing, Stream, TcpOptions};
 use crate::health::Failure;
-use crate::snapshot::Upstream;
+use crate::snapshot::{TcpSocket, Upstream};
 use crate::upstream::EndpointIdentity;
 use std::io;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl UpstreamConnection {
 
     /// Whose a connection to this upstream is that carries this client's requests.
     pub(super) fn owner(upstream: &Upstream, client: &Client) -> u64 {
-        if upstream.proxy_protocol.is_some() { client.id } else { ANYBODY }
+        if upstream.proxy_protocol.is_some() || upstream.connect.transparent { client.id } else { ANYBODY }
     }
 
     /// An idle connection of this owner to `endpoint`, if there is one.
@@ -59,20 +59,26 @@ impl UpstreamConnection {
     }
 
     /// A new connection to `endpoint`, within the upstream's connect timeout and before `deadline`. `header` is what it
-    /// begins with, if anything.
+    /// begins with, if anything. `repeatable`: what it carries may arrive twice.
+    #[allow(clippy::too_many_arguments)]
     pub(super) async fn open(
         context: &Context,
         upstream: &Upstream,
         endpoint: &Arc<EndpointIdentity>,
-        owner: u64,
+        client: &Client,
         deadline: Instant,
         header: &[u8],
+        repeatable: bool,
     ) -> Result<UpstreamConnection, Failure> {
         let (upstream_stats, stats) =
             (upstream.identity.stats.shard(context.worker), endpoint.stats.shard(context.worker));
         let started = context.engine.now();
         let until = deadline.min(started + upstream.connect_timeout);
-        let connected = context.engine.timeout(until, connect(context, endpoint, header)).await;
+        let owner = UpstreamConnection::owner(upstream, client);
+        let connected = match options(upstream, client, endpoint, repeatable) {
+            Some(options) => context.engine.timeout(until, connect(context, endpoint, &options, header)).await,
+            None => Ok(Err(io::ErrorKind::AddrNotAvailable.into())),
+        };
         upstream_stats.connects.inc();
         stats.connects.inc();
         let failure = match connected {
@@ -81,6 +87,10 @@ impl UpstreamConnection {
                 return Ok(UpstreamConnection::new(context, stream, endpoint, owner, false));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+            Ok(Err(error)) if is_of_source(&error) => {
+                note_no_source(context, upstream, endpoint, &error);
+                Failure::NoSource
+            }
             Ok(Err(_)) => Failure::ConnectRefused,
             Err(_) => Failure::ConnectTimeout,
         };
@@ -110,15 +120,63 @@ impl UpstreamConnection {
 }
 
 /// Connects, and sends the header: a connection whose header did not go out is none.
-async fn connect(context: &Context, endpoint: &EndpointIdentity, header: &[u8]) -> io::Result<Stream> {
-    let options = ConnectOptions::default();
-    let stream = context.engine.connect(&endpoint.address, &options).await?;
+async fn connect(
+    context: &Context,
+    endpoint: &EndpointIdentity,
+    options: &ConnectOptions,
+    header: &[u8],
+) -> io::Result<Stream> {
+    let stream = context.engine.connect(&endpoint.address, options).await?;
     if !header.is_empty() {
         let mut outgoing = Outgoing::default();
         outgoing.text().extend_from_slice(header);
         stream.send(&mut outgoing).await?;
     }
     Ok(stream)
+}
+
+/// How to connect to `endpoint` for `client`. `None`: it is to come from the client's own address, and the client has none
+/// from which this endpoint could be reached.
+fn options(
+    upstream: &Upstream,
+    client: &Client,
+    endpoint: &EndpointIdentity,
+    repeatable: bool,
+) -> Option<ConnectOptions> {
+    let settings = &upstream.connect;
+    let TcpSocket { keepalive, user_timeout } = settings.tcp;
+    let mut options = ConnectOptions {
+        source: None,
+        transparent: false,
+        // RFC 7413 section 6.1: what is sent with the handshake may arrive twice.
+        fast_open: settings.fast_open && repeatable,
+        tcp: TcpOptions { keepalive, user_timeout },
+    };
+    let Some(to) = endpoint.address.ip() else { return Some(options) };
+    options.source = if to.is_ipv4() { settings.source_v4 } else { settings.source_v6 };
+    if settings.transparent {
+        let from = client.address.ip().map(|from| from.to_canonical());
+        options.source = Some(from.filter(|from| from.is_ipv4() == to.is_ipv4())?);
+        options.transparent = true;
+    }
+    Some(options)
+}
+
+/// Whether it is the address to connect from that is missing: it is not of this machine (any more), or has no port left.
+fn is_of_source(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
+}
+
+fn note_no_source(context: &Context, upstream: &Upstream, endpoint: &EndpointIdentity, error: &io::Error) {
+    let (name, address) = (&upstream.identity.name, &endpoint.address);
+    let cure = match upstream.connect.transparent {
+        true => "`transparent` needs a client with an address of the endpoint's IP version",
+        false => "see `source_address`, and sysctl net.ipv4.ip_local_port_range if its ports are used up",
+    };
+    if context.may_warn() {
+        let line = format_args!("upstream `{name}` has no address to connect to {address} from: {error}; {cure}");
+        context.log.warn(line);
+    }
 }
 
 /// Counts one request (http), connection (tcp) or flow (udp) in flight at an endpoint.

@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::opening::Refusals;
 use super::udp::Flows;
 use crate::balancer::Picker;
-use crate::base::Sharded;
+use crate::base::{Instant, Sharded};
 use crate::engine::{Engine, Parking};
 use crate::snapshot::{Destination, Phase, Published, Snapshot};
 use crate::telemetry::WorkerStats;
@@ -20,6 +20,10 @@ use crate::upstream::UpstreamIndex;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Missing source addresses are logged once in this time.
+const LOG_PAUSE: Duration = Duration::from_secs(5);
 
 /// Shared by all connections of a worker.
 pub struct Context {
@@ -32,6 +36,8 @@ pub struct Context {
     pub log: WorkerLog,
     /// Connections of clients that are open.
     pub connections: Cell<u32>,
+    /// Until when nothing is said of source addresses that are missing.
+    quiet_until: Cell<Instant>,
     /// Accept loops that have not ended.
     pub accepting: Cell<u32>,
     /// Client connections that wait for their next request.
@@ -71,6 +77,7 @@ impl Context {
             access_log,
             log,
             connections: Cell::new(0),
+            quiet_until: Cell::new(Instant(0)),
             accepting: Cell::new(0),
             parking: Parking::new(engine),
             waiting: Cell::new(0),
@@ -104,6 +111,16 @@ impl Context {
     /// An id that no other client's connection has, anywhere and ever, as far as chance goes.
     pub(super) fn unique_id(&self, client: u64) -> RequestId {
         RequestId::new(*self.run.get_or_init(|| self.engine.random()), client)
+    }
+
+    /// Whether to say that a source address is missing: once in [`LOG_PAUSE`].
+    pub(super) fn may_warn(&self) -> bool {
+        let now = self.engine.now();
+        let may = now >= self.quiet_until.get();
+        if may {
+            self.quiet_until.set(now + LOG_PAUSE);
+        }
+        may
     }
 
     /// This worker's shard of the worker statistics.

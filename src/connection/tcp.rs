@@ -5,7 +5,6 @@ use super::client::Client;
 use super::connect::{Load, Tried, UpstreamConnection};
 use super::context::{Context, View};
 use super::hello::{Hello, Opened};
-use super::idle::ANYBODY;
 use super::relay::{Relayed, relay};
 use crate::base::{Address, Instant};
 use crate::engine::{Chunk, Stream};
@@ -30,7 +29,7 @@ pub(super) async fn serve(stream: Stream, client: Client, mut opened: Opened) {
     let mut first = opened.first.take().unwrap_or(Chunk::empty());
     first.detach();
     let header = end.upstream(&view).map_or_else(Vec::new, |to| announcement(to, &client, &stream, end.hello));
-    end.relayed = match connect(&context, &view, upstream, &header, &mut end.attempts).await {
+    end.relayed = match connect(&context, &view, upstream, &client, &header, &mut end.attempts).await {
         Ok((connection, _load)) => {
             end.attempts.connected = Some(context.engine.now() - client.accepted);
             run(&client, settings, (stream, first), connection).await
@@ -120,6 +119,7 @@ async fn connect(
     context: &Context,
     view: &Rc<View>,
     upstream_index: Option<UpstreamIndex>,
+    client: &Client,
     header: &[u8],
     attempts: &mut Attempts,
 ) -> Result<(UpstreamConnection, Load), Failure> {
@@ -137,7 +137,7 @@ async fn connect(
         attempts.count += 1;
         attempts.endpoint = Some(endpoint.address.clone());
         let load = Load::new(endpoint, context.worker);
-        let opened = UpstreamConnection::open(context, upstream, endpoint, ANYBODY, Instant::NEVER, header);
+        let opened = UpstreamConnection::open(context, upstream, endpoint, client, Instant::NEVER, header, false);
         match Box::pin(opened).await {
             Ok(connection) => return Ok((connection, load)),
             Err(error) => failure = error,

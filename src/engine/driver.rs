@@ -102,6 +102,21 @@ impl Driver {
         each!(self, driver => driver.listen_shared(socket))
     }
 
+    pub(super) fn set_listen_options(
+        &self,
+        id: ListenerId,
+        local: &Address,
+        options: &ListenOptions,
+    ) -> io::Result<()> {
+        let fd = match self {
+            Driver::Uring(uring) => uring.listener_fd(id),
+            Driver::Epoll(epoll) => epoll.listener_fd(id),
+            // The simulated network knows no options.
+            Driver::Sim(_) => return Ok(()),
+        };
+        super::socket::configure_listener(fd, local, options)
+    }
+
     /// A new connection and its client's address. An error ends nothing: the next poll accepts again.
     pub(super) fn poll_accept(&mut self, id: ListenerId, waker: &Waker) -> Poll<io::Result<(StreamId, Address)>> {
         each!(self, driver => driver.poll_accept(id, waker))

@@ -466,6 +466,12 @@ impl Listener {
         Ok((Stream { core: self.core.clone(), id }, client))
     }
 
+    /// Changes the options of an open listener. Those of connections hold for what is accepted from now on; `backlog` and
+    /// `reuse_port` stay as they are.
+    pub fn set_options(&self, options: &ListenOptions) -> io::Result<()> {
+        self.core.driver.borrow().set_listen_options(self.id, &self.local, options)
+    }
+
     /// The address that it is bound to: with port 0, the one that the kernel chose.
     pub fn local_address(&self) -> Address {
         self.local.clone()

@@ -40,11 +40,10 @@ fn bound_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Socket>
     socket.set_tcp_nodelay(true)?;
     set_tcp(&socket, &options.tcp)?;
     if options.transparent {
-        set_transparent(&socket, address.ip())?;
+        set_transparent(&socket, address.ip(), true)?;
     }
     if options.fast_open > 0 {
-        let queue = i32::try_from(options.fast_open).unwrap_or(i32::MAX);
-        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)?;
+        set_fast_open(&socket, options.fast_open)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)
@@ -71,7 +70,7 @@ pub(super) fn connecting(address: &Address, options: &ConnectOptions, nonblockin
     }
     if let Some(source) = options.source {
         if options.transparent {
-            set_transparent(&socket, source)?;
+            set_transparent(&socket, source, true)?;
         }
         // A port is chosen only with the destination known: else each source port would serve one connection in all
         // instead of one to each destination.
@@ -95,11 +94,30 @@ fn set_tcp(socket: &Socket, options: &TcpOptions) -> io::Result<()> {
     Ok(())
 }
 
-fn set_transparent(socket: &Socket, address: IpAddr) -> io::Result<()> {
+fn set_transparent(socket: &Socket, address: IpAddr, transparent: bool) -> io::Result<()> {
     match address {
-        IpAddr::V4(_) => socket.set_ip_transparent_v4(true),
-        IpAddr::V6(_) => socket.set_ip_transparent_v6(true),
+        IpAddr::V4(_) => socket.set_ip_transparent_v4(transparent),
+        IpAddr::V6(_) => socket.set_ip_transparent_v6(transparent),
     }
+}
+
+fn set_fast_open(socket: &Socket, queue: u32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, i32::try_from(queue).unwrap_or(i32::MAX))
+}
+
+/// Sets the options of a listener that is open already, those that are off too.
+pub(super) fn configure_listener(fd: RawFd, local: &Address, options: &ListenOptions) -> io::Result<()> {
+    let Address::Ip(local) = local else { return Ok(()) };
+    borrowed(fd, |socket| {
+        socket.set_keepalive(false)?;
+        socket.set_tcp_user_timeout(None)?;
+        set_tcp(socket, &options.tcp)?;
+        // Without the option the queue cannot be set to 0 on every kernel; what was never on is not switched off.
+        set_fast_open(socket, options.fast_open)
+            .or_else(|error| if options.fast_open > 0 { Err(error) } else { Ok(()) })?;
+        set_transparent(socket, local.ip(), options.transparent)
+            .or_else(|error| if options.transparent { Err(error) } else { Ok(()) })
+    })
 }
 
 fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {

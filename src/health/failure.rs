@@ -29,6 +29,7 @@ pub enum Failure {
     NoRoute,
     MethodNotAllowed,
     NoEndpoint,
+    NoSource,
     ConnectRefused,
     ConnectTimeout,
     UpstreamReset,
@@ -123,6 +124,7 @@ table! {
     NoRoute               => 404, Configuration, Never, "no_route", "No route matches this request.";
     MethodNotAllowed      => 405, Configuration, Never, "method_not_allowed", "The route does not allow this method.";
     NoEndpoint            => 503, Configuration, Never, "no_endpoint", "No endpoint is available for this request.";
+    NoSource              => 503, Gateway, Always, "no_source", "The gateway has no address to connect to the endpoint from.";
     ConnectRefused        => 502, Endpoint, Always, "connect_refused", "The endpoint refused the connection.";
     ConnectTimeout        => 504, Endpoint, Always, "connect_timeout", "The endpoint did not accept the connection in time.";
     UpstreamReset         => 502, Endpoint, Idempotent, "upstream_reset", "The endpoint reset the connection.";

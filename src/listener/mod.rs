@@ -3,8 +3,8 @@
 
 use crate::base::{Address, SharedSocket};
 use crate::connection::{self, Context, ListenerHandle, View, udp};
-use crate::engine::{self, DatagramOptions, ListenOptions, Raced, Stream, race};
-use crate::snapshot::{Listener, Snapshot};
+use crate::engine::{self, DatagramOptions, ListenOptions, Raced, Stream, TcpOptions, race};
+use crate::snapshot::{Listener, Snapshot, SocketSettings, TcpSocket};
 use crate::upstream::Transport;
 use std::cell::RefCell;
 use std::io;
@@ -36,6 +36,10 @@ struct Open {
     handle: Rc<ListenerHandle>,
     /// The socket, if other workers accept from it too.
     shared: Option<Arc<SharedSocket>>,
+    /// What connections are accepted from.
+    socket: Option<Rc<engine::Listener>>,
+    /// What its socket is set to.
+    settings: RefCell<SocketSettings>,
 }
 
 impl Open {
@@ -47,6 +51,15 @@ impl Open {
             identity.shared.load().as_ref().is_some_and(|present| Arc::ptr_eq(present, socket))
         };
         identity.id == self.handle.identity.id && self.shared.as_ref().is_none_or(same)
+    }
+
+    /// Sets the socket to what the listener says now.
+    fn set_options(&self, listener: &Listener) -> io::Result<()> {
+        if *self.settings.borrow() == listener.socket {
+            return Ok(());
+        }
+        self.settings.replace(listener.socket.clone());
+        self.socket.as_ref().map_or(Ok(()), |socket| socket.set_options(&options(listener)))
     }
 }
 
@@ -62,7 +75,10 @@ impl Listeners {
         let gone: Vec<_> = self.open.borrow_mut().extract_if(.., |open| !is_kept(open)).collect();
         self.close(context, view, gone);
         for (index, listener) in view.snapshot.listeners.iter().enumerate() {
-            if self.open.borrow().iter().any(|open| open.serves(listener)) {
+            if let Some(open) = self.open.borrow().iter().find(|open| open.serves(listener)) {
+                if let Err(error) = open.set_options(listener) {
+                    errors.push((listener.name.clone(), error));
+                }
                 continue;
             }
             match open(context, view, index, listener) {
@@ -98,18 +114,29 @@ impl Listeners {
 fn open(context: &Rc<Context>, view: &Rc<View>, index: usize, listener: &Listener) -> io::Result<Option<Open>> {
     let Some(handle) = ListenerHandle::new(view, index) else { return Ok(None) };
     let shared = listener.identity.shared.load_full();
-    match (listener.bound_address(), listener.protocol.transport()) {
-        (Address::Ip(address), Transport::Datagram) => open_datagrams(context, *address, &handle)?,
-        (address, _) => {
-            let socket = match &shared {
-                Some(shared) => context.engine.listen_shared(shared)?,
-                None => context.engine.listen(address, &ListenOptions::default())?,
-            };
-            context.accepting.set(context.accepting.get() + 1);
-            context.engine.spawn(accept_all(context.clone(), socket, handle.clone()));
+    let settings = RefCell::new(listener.socket.clone());
+    let socket = match (listener.bound_address(), listener.protocol.transport()) {
+        (Address::Ip(address), Transport::Datagram) => {
+            open_datagrams(context, *address, &handle)?;
+            None
         }
-    }
-    Ok(Some(Open { handle, shared }))
+        (address, _) => {
+            let socket = Rc::new(match &shared {
+                Some(shared) => context.engine.listen_shared(shared)?,
+                None => context.engine.listen(address, &options(listener))?,
+            });
+            context.accepting.set(context.accepting.get() + 1);
+            context.engine.spawn(accept_all(context.clone(), socket.clone(), handle.clone()));
+            Some(socket)
+        }
+    };
+    Ok(Some(Open { handle, shared, socket, settings }))
+}
+
+fn options(listener: &Listener) -> ListenOptions {
+    let SocketSettings { tcp: TcpSocket { keepalive, user_timeout }, fast_open, transparent, .. } = listener.socket;
+    let tcp = TcpOptions { keepalive, user_timeout };
+    ListenOptions { transparent, fast_open, tcp, ..ListenOptions::default() }
 }
 
 fn open_datagrams(context: &Rc<Context>, address: SocketAddr, handle: &Rc<ListenerHandle>) -> io::Result<()> {
@@ -142,7 +169,7 @@ fn close(context: Rc<Context>, handle: Rc<ListenerHandle>, snapshot: &Snapshot) 
 }
 
 /// Accepts until the listener is closed; what the kernel has queued by then is still served.
-async fn accept_all(context: Rc<Context>, socket: engine::Listener, handle: Rc<ListenerHandle>) {
+async fn accept_all(context: Rc<Context>, socket: Rc<engine::Listener>, handle: Rc<ListenerHandle>) {
     let mut quiet_until = context.engine.now();
     loop {
         let error = match race(socket.accept(), handle.stop.wait()).await {

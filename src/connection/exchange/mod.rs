@@ -194,7 +194,9 @@ async fn try_endpoint(
     // Boxed: most requests find an idle connection, and the rest can bear the allocation.
     let (upstream, deadline) = (attempt.upstream, attempt.deadline);
     let header = announcement(upstream, client, stream, None);
-    let opened = Box::pin(UpstreamConnection::open(context, upstream, endpoint, owner, deadline, &header)).await;
+    let repeatable = request.method.is_idempotent();
+    let opening = UpstreamConnection::open(context, upstream, endpoint, client, deadline, &header, repeatable);
+    let opened = Box::pin(opening).await;
     attempt.record.connect = Some(context.engine.now() - started);
     let connection = opened.map_err(AttemptError::before_request)?;
     pin!(attempt.run(connection, pair, body, sink)).await

@@ -4,7 +4,9 @@ use super::*;
 use crate::balancer::Balance;
 use crate::base::{Address, Networks, Sharded};
 use crate::health::Failure;
-use crate::snapshot::{Destination, Listener, Phase, Protocol, Route, Snapshot, SocketSettings, TcpSettings, Upstream};
+use crate::snapshot::{
+    ConnectSettings, Destination, Listener, Phase, Protocol, Route, Snapshot, SocketSettings, TcpSettings, Upstream,
+};
 use crate::telemetry::prometheus::strict;
 use crate::upstream::{Endpoint, Registry, Transport, UpstreamIndex};
 use serde_json::Value;
@@ -46,6 +48,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
         idle_connections_max: 1,
         idle_timeout: second,
         drain_timeout: None,
+        connect: ConnectSettings::default(),
         proxy_protocol: None,
     };
     Snapshot {

@@ -50,6 +50,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
             idle_connections_max: upstream.idle_connections_max,
             idle_timeout: upstream.idle_timeout,
             drain_timeout: upstream.drain_timeout,
+            connect: upstream.connect,
             proxy_protocol: upstream.proxy_protocol,
         }
     });

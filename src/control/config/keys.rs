@@ -101,6 +101,7 @@ pub enum Word {
     Host,
     Method,
     Network,
+    Ip,
     /// One of a fixed set.
     Of(&'static [&'static str]),
 }
@@ -158,6 +159,11 @@ const fn time(max: Duration) -> Kind {
 const fn time_or_off(max: Duration) -> Kind {
     Kind::DurationOrOff { min: MILLISECOND, max }
 }
+
+const SECONDS: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(32_767) };
+const NO_KEEPALIVE: Presence = Presence::Optional { example: "\"60s\"", without: "it never asks" };
+const NO_USER_TIMEOUT: Presence =
+    Presence::Optional { example: "\"30s\"", without: "as long as the kernel sends again, about 15 minutes" };
 
 const RATE: Kind = Kind::Rate { max: 1 << 40 };
 
@@ -297,6 +303,32 @@ pub static LISTENER: Table = Table {
             Kind::Words(Word::Network),
             "[]",
             "Networks of proxies whose connections must begin with a PROXY header, version 1 or 2; \"unix:\" is whoever connects over a Unix socket. The client is then who the header says it is. Connections from elsewhere are taken as they are.",
+        ),
+        Key {
+            name: "tcp_keepalive",
+            kind: SECONDS,
+            presence: NO_KEEPALIVE,
+            help: "After so much silence of a client the kernel asks whether it is still there; three questions without an answer, a third of this apart, end the connection. Whole seconds.",
+            protocols: &["http", "tcp"],
+        },
+        Key {
+            name: "tcp_user_timeout",
+            kind: time(HOUR),
+            presence: NO_USER_TIMEOUT,
+            help: "How long bytes that were sent to a client may stay unacknowledged before the connection ends.",
+            protocols: &["http", "tcp"],
+        },
+        streams(
+            "tcp_fastopen",
+            Kind::Integer { min: 0, max: 65_535 },
+            "0",
+            "TCP Fast Open: connections that may wait with their first bytes before the handshake is done; 0 is off. A first request may then arrive twice (RFC 7413). Needs net.ipv4.tcp_fastopen = 2 or 3.",
+        ),
+        streams(
+            "transparent",
+            Kind::Boolean,
+            "false",
+            "Accept connections to addresses that are not of this machine, which routing rules bring here. Needs CAP_NET_ADMIN.",
         ),
         streams("proxy_protocol_timeout", time(HOUR), "\"5s\"", "From the accept to the last byte of a PROXY header."),
         of_streams(
@@ -552,6 +584,36 @@ pub static UPSTREAM: Table = Table {
             time_or_off(MONTH),
             Presence::Default("\"10m\""),
             "How long tcp connections and tunnels to an endpoint may go on after a reload has removed it, or given it weight 0; \"off\" is to their end. Requests end by themselves.",
+        ),
+        key(
+            "source_address",
+            Kind::Words(Word::Ip),
+            Presence::Optional { example: "\"10.0.0.1\"", without: "the kernel chooses" },
+            "The IP address of this machine that connections to endpoints come from; of each IP version one.",
+        ),
+        key(
+            "transparent",
+            Kind::Boolean,
+            Presence::Default("false"),
+            "Connect from the client's own address. Such a connection carries this client's requests alone; replies must be routed back here. Needs CAP_NET_ADMIN.",
+        ),
+        key(
+            "tcp_keepalive",
+            SECONDS,
+            NO_KEEPALIVE,
+            "After so much silence of an endpoint the kernel asks whether it is still there; three questions without an answer, a third of this apart, end the connection. Whole seconds.",
+        ),
+        key(
+            "tcp_user_timeout",
+            time(HOUR),
+            NO_USER_TIMEOUT,
+            "How long bytes that were sent to an endpoint may stay unacknowledged before the connection ends.",
+        ),
+        key(
+            "tcp_fastopen",
+            Kind::Boolean,
+            Presence::Default("false"),
+            "TCP Fast Open for requests of idempotent methods, which may arrive twice (RFC 7413). tcp listeners connect without it.",
         ),
         key(
             "proxy_protocol",

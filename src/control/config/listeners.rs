@@ -5,12 +5,13 @@ use super::keys::{self, LISTENERS_MAX};
 use super::reader::Reader;
 use super::report::{Mistake, Place};
 use super::settings::ListenerSettings;
+use super::sockets;
 use super::upstreams::{Upstreams, count};
 use super::values::{self, Source, shown};
 use crate::base::{Address, Networks};
 use crate::health::{PaceRule, Rate};
 use crate::router::{PathPolicy, Router};
-use crate::snapshot::{Destination, HttpSettings, Protocol, SocketSettings, TcpSettings, UdpSettings};
+use crate::snapshot::{Destination, HttpSettings, Protocol, TcpSettings, UdpSettings};
 use crate::upstream::{Transport, UpstreamIndex};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -93,7 +94,7 @@ impl Listeners {
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)).into());
         let settings = ListenerSettings {
             name,
-            socket: socket_settings(reader, &address),
+            socket: sockets::of_listener(reader, &address),
             address,
             connections_max: count(reader, "connections_max"),
             proxy_protocol: networks(reader, "proxy_protocol"),
@@ -180,18 +181,6 @@ fn read_address(reader: &Reader<'_, '_>, spoken: &str) -> Option<Address> {
         return None;
     }
     Some(address)
-}
-
-fn socket_settings(reader: &Reader<'_, '_>, address: &Address) -> SocketSettings {
-    if address.path().is_none() && reader.raw("socket_mode").is_some() {
-        let title = "`socket_mode` has no meaning here";
-        let mistake =
-            Mistake::error(title, reader.key_place("socket_mode"), "only a Unix socket with a path has a file");
-        reader.mistake(mistake.and(reader.value_place("address"), "this is none"));
-    }
-    let mode = reader.text_with("socket_mode", "permissions such as \"660\"", values::file_mode);
-    let default = SocketSettings::default();
-    SocketSettings { mode: mode.map_or(default.mode, |mode| mode.value) }
 }
 
 fn tcp_settings(reader: &Reader<'_, '_>, destination: Option<Destination>) -> TcpSettings {

@@ -9,7 +9,7 @@
 //! | `keys` | every key, once, with kind, limits, default and help |
 //! | `files` | the file and its fragments, read and parsed |
 //! | `reader`, `values` | one table by its key list; the values that are written as strings |
-//! | `check`, `upstreams`, `listeners`, `routes`, `routers` | what the tables mean together |
+//! | `check`, `upstreams`, `listeners`, `sockets`, `routes`, `routers` | what the tables mean together |
 //! | `settings`, `compile` | the outcome, and the snapshot from it |
 //! | `report` | mistakes, for people and for programs |
 
@@ -23,6 +23,7 @@ pub mod report;
 mod routers;
 mod routes;
 mod settings;
+mod sockets;
 mod upstreams;
 pub mod values;
 

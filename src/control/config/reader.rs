@@ -256,6 +256,7 @@ impl<'d, 'i> Reader<'d, 'i> {
             Some(Kind::Words(Word::ListenerName)) => "the name of a listener, or a list of names",
             Some(Kind::Words(Word::Host)) => "a host, or a list of hosts",
             Some(Kind::Words(Word::Method)) => "a method, or a list of methods",
+            Some(Kind::Words(Word::Ip)) => "an IP address, or a list of them",
             Some(Kind::Words(Word::Network)) => "a network, or a list of networks",
             _ => "a string, or a list of strings",
         };

@@ -4,7 +4,7 @@
 use crate::balancer::Balance;
 use crate::base::{Address, Networks};
 use crate::health::Rate;
-use crate::snapshot::{Destination, Protocol, ProxyHeader, SocketSettings};
+use crate::snapshot::{ConnectSettings, Destination, Protocol, ProxyHeader, SocketSettings};
 use crate::telemetry::access_log;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -97,6 +97,8 @@ pub struct UpstreamSettings {
     pub idle_timeout: Duration,
     /// See [`crate::snapshot::Upstream::drain_timeout`].
     pub drain_timeout: Option<Duration>,
+    /// See [`crate::snapshot::Upstream::connect`].
+    pub connect: ConnectSettings,
     /// See [`crate::snapshot::Upstream::proxy_protocol`].
     pub proxy_protocol: Option<ProxyHeader>,
 }

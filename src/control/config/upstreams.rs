@@ -5,10 +5,11 @@ use super::keys::{self, ENDPOINTS_MAX, PROXY_TLVS, SPLIT_PARTS_MAX, UPSTREAMS_MA
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
 use super::settings::UpstreamSettings;
+use super::sockets;
 use super::values::{self, EndpointAddress, shown};
 use crate::balancer::Balance;
 use crate::base::Address;
-use crate::snapshot::{Destination, ProxyExtensions, ProxyHeader};
+use crate::snapshot::{ConnectSettings, Destination, ProxyExtensions, ProxyHeader};
 use crate::upstream::UpstreamIndex;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -162,16 +163,19 @@ fn stand_in(name: &str) -> UpstreamSettings {
         idle_connections_max: 0,
         idle_timeout: std::time::Duration::ZERO,
         drain_timeout: None,
+        connect: ConnectSettings::default(),
         proxy_protocol: None,
     }
 }
 
 fn read_one(name: &str, reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> UpstreamSettings {
     let balance = [Balance::LeastRequest, Balance::RoundRobin, Balance::Random][reader.choice("balance").min(2)];
+    let endpoints = read_endpoints(reader, resolver);
     UpstreamSettings {
         name: name.to_owned(),
         balance,
-        endpoints: read_endpoints(reader, resolver),
+        connect: sockets::of_upstream(reader, &endpoints),
+        endpoints,
         connect_timeout: reader.duration("connect_timeout"),
         retries: count(reader, "retries"),
         idle_connections_max: count(reader, "idle_connections_max"),

@@ -235,6 +235,17 @@ pub fn route_host(text: &str) -> Result<String, String> {
     host_name(text)
 }
 
+/// An IP address that connections can come from.
+pub fn ip_address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => {
+            Err("this is every address; leave the key out to let the kernel choose one".to_owned())
+        }
+        Ok(address) => Ok(address),
+        Err(_) => Err("must be an IP address without a port, such as \"10.0.0.1\" or \"2001:db8::1\"".to_owned()),
+    }
+}
+
 /// Permissions of a file as chmod(1) takes them: three octal digits.
 pub fn file_mode(text: &str) -> Result<u32, String> {
     let form = "permissions are three octal digits, for the owner, the group and all others: \"660\"";
@@ -441,6 +452,8 @@ mod tests {
         for bad in ["", "66", "668", "6660", "+60", "rw-rw----"] {
             assert!(file_mode(bad).is_err(), "{bad}");
         }
+        assert!(ip_address("10.0.0.1").is_ok() && ip_address("::1").is_ok());
+        assert!(ip_address("0.0.0.0").is_err() && ip_address("10.0.0.1:80").is_err() && ip_address("a").is_err());
         assert_eq!(source("unix:"), Ok(Source::Unix));
         assert!(source("unix:/a").is_err() && source("unix").is_err());
     }

@@ -1,7 +1,7 @@
 //! Whether workers will be able to bind the listeners that a reload adds. Asked before anything is published, because a
 //! reload applies as a whole or not at all. The sockets that workers share are opened here, and let go of here.
 
-use super::unix;
+use super::{sources, unix};
 use crate::base::Address;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::log;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// # Errors
 /// The first address that cannot be bound, with the likely cause.
 pub fn bind_first(snapshot: &Snapshot) -> Result<(), String> {
+    sources::try_all(snapshot)?;
     try_all(snapshot.listeners.iter())
 }
 
@@ -24,6 +25,7 @@ pub fn bind_first(snapshot: &Snapshot) -> Result<(), String> {
 /// # Errors
 /// The first address that cannot be bound, with the likely cause.
 pub fn try_added(old: &Snapshot, new: &Snapshot) -> Result<(), String> {
+    sources::try_all(new)?;
     try_all(added(old, new))
 }
 
@@ -69,7 +71,7 @@ fn try_all<'a>(added: impl Iterator<Item = &'a Listener>) -> Result<(), String> 
     for listener in added {
         let tried = match listener.address {
             Address::Ip(address) => {
-                let bound = try_bind(address, listener.protocol.transport());
+                let bound = try_bind(address, listener.protocol.transport(), listener.socket.transparent);
                 bound.map(Address::Ip).map_err(|error| explain(&error))
             }
             Address::Unix(_) | Address::UnixUnnamed => open(listener).map(|()| {
@@ -99,7 +101,7 @@ fn open(listener: &Listener) -> Result<(), String> {
 /// Binds without listening: no connection can end up in the queue of a socket that nobody serves; datagrams are lost for
 /// this moment, as they were before it. Gives the address,
 /// with the port that was found for port 0.
-fn try_bind(address: SocketAddr, transport: Transport) -> io::Result<SocketAddr> {
+fn try_bind(address: SocketAddr, transport: Transport, transparent: bool) -> io::Result<SocketAddr> {
     let (kind, protocol) = match transport {
         Transport::Stream => (Type::STREAM, Protocol::TCP),
         Transport::Datagram => (Type::DGRAM, Protocol::UDP),
@@ -110,6 +112,9 @@ fn try_bind(address: SocketAddr, transport: Transport) -> io::Result<SocketAddr>
         socket.set_reuse_address(true)?;
     }
     socket.set_reuse_port(true)?;
+    if transparent {
+        sources::set_transparent(&socket, address.ip())?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.local_addr()?.as_socket().unwrap_or(address))
 }
@@ -131,11 +136,11 @@ mod tests {
     #[test]
     fn an_address_in_use_is_found_and_a_free_one_stays_free() {
         let check = |address, transport, taken: Box<dyn std::any::Any>| {
-            let tried = try_bind(address, transport).map_err(|error| error.kind());
+            let tried = try_bind(address, transport, false).map_err(|error| error.kind());
             assert_eq!(tried, Err(io::ErrorKind::AddrInUse));
             drop(taken);
-            assert!(try_bind(address, transport).is_ok());
-            assert!(try_bind(address, transport).is_ok());
+            assert!(try_bind(address, transport, false).is_ok());
+            assert!(try_bind(address, transport, false).is_ok());
         };
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
         check(tcp.local_addr().expect("it has an address"), Transport::Stream, Box::new(tcp));

@@ -140,7 +140,8 @@ impl Changes {
             let idle = (of.idle_connections_max, of.idle_timeout);
             (of.balance, of.connect_timeout, of.retries, idle, of.drain_timeout)
         };
-        if settings(old) != settings(new) || old.proxy_protocol != new.proxy_protocol {
+        let begun = (&old.proxy_protocol, &old.connect) != (&new.proxy_protocol, &new.connect);
+        if settings(old) != settings(new) || begun {
             self.lines.push(format!("upstream `{name}` has other settings"));
         }
     }
@@ -192,7 +193,7 @@ fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapsho
         _ => false,
     };
     let senders = old.proxy_protocol == new.proxy_protocol && old.proxy_protocol_timeout == new.proxy_protocol_timeout;
-    protocol && senders && old.connections_max == new.connections_max
+    protocol && senders && old.connections_max == new.connections_max && old.socket == new.socket
 }
 
 fn same_route((old_in, old): (&Snapshot, &Route), (new_in, new): (&Snapshot, &Route)) -> bool {

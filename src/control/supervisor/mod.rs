@@ -8,6 +8,7 @@ mod changes;
 mod drain;
 mod retired;
 mod signals;
+mod sources;
 mod thread;
 mod unix;
 mod watch;

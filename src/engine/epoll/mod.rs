@@ -551,6 +551,10 @@ impl Epoll {
         }
     }
 
+    pub(super) fn listener_fd(&self, id: ListenerId) -> RawFd {
+        self.listeners[id.0 as usize].socket.fd()
+    }
+
     pub(super) fn close_listener(&mut self, id: ListenerId) {
         let slot = self.listeners.remove(id.0 as usize);
         if let Listening::Shared(socket) = &slot.socket {

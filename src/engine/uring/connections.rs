@@ -236,6 +236,15 @@ impl Uring {
         }
     }
 
+    pub(in crate::engine) fn listener_fd(&self, id: ListenerId) -> RawFd {
+        match &self.listeners[id.0 as usize].socket {
+            Some(Listening::Own(socket)) => socket.as_raw_fd(),
+            Some(Listening::Shared(socket)) => socket.fd(),
+            // A listener is closed when its handle is dropped, and then nobody can ask.
+            None => -1,
+        }
+    }
+
     pub(in crate::engine) fn close_listener(&mut self, id: ListenerId) {
         let slot = &mut self.listeners[id.0 as usize];
         slot.closed = true;

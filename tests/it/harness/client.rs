@@ -2,7 +2,7 @@
 
 use super::message::Response;
 use super::{PATIENCE, wait_for};
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Output};
 
@@ -78,6 +78,12 @@ impl Client {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             count => Ok(count),
         }
+    }
+
+    /// The next line, if one comes.
+    pub fn try_line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok().map(|_| line)
     }
 
     /// `GET target` with a Host.

@@ -7,6 +7,7 @@ mod datagram;
 mod gate;
 mod haproxy;
 mod message;
+mod namespace;
 mod nginx;
 mod origin;
 
@@ -16,6 +17,7 @@ pub use datagram::{UdpClient, UdpOrigin, Unbound, dig};
 pub use gate::{Engine, Gate, HEAD, RAW, WEB};
 pub use haproxy::Haproxy;
 pub use message::{Request, Response};
+pub use namespace::Namespace;
 pub use nginx::Nginx;
 pub use origin::{Origin, closed_address, full_address};
 
