@@ -9,7 +9,7 @@ use super::client::{Client, ListenerHandle};
 use super::context::Context;
 use crate::base::heap::{Pressure, pressure};
 use crate::base::{Address, Instant};
-use crate::engine::{Chunk, Outgoing, Stream};
+use crate::engine::{Outgoing, Stream};
 use crate::health::{Failure, Rate};
 use crate::protocol::http::Version;
 use crate::protocol::http1::{ErrorResponse, write_error};
@@ -37,7 +37,7 @@ pub(super) struct Answers {
     /// Refused connections that are being answered.
     answering: Cell<u32>,
     /// Written when first needed.
-    answers: RefCell<Vec<(Failure, Chunk)>>,
+    answers: RefCell<Vec<(Failure, Rc<[u8]>)>>,
 }
 
 /// Lets in a connection that `handle` has accepted, or says why not.
@@ -167,7 +167,7 @@ fn answer(context: &Rc<Context>, stream: Stream, why: Failure) -> u64 {
     let bytes = text.len() as u64;
     let ending = context.clone();
     context.engine.spawn(async move {
-        say(&ending, &stream, text).await;
+        say(&ending, &stream, &text).await;
         ending.answers.answering.set(ending.answers.answering.get() - 1);
     });
     bytes
@@ -175,10 +175,10 @@ fn answer(context: &Rc<Context>, stream: Stream, why: Failure) -> u64 {
 
 /// Sends, and takes for a moment what the client sends: a close with unread bytes would reset the connection and might
 /// take the answer with it (RFC 9112 section 9.6).
-async fn say(context: &Context, stream: &Stream, text: Chunk) {
+async fn say(context: &Context, stream: &Stream, text: &[u8]) {
     let until = context.engine.now() + REFUSED_TIME_MAX;
     let mut outgoing = Outgoing::default();
-    outgoing.chunk(text);
+    outgoing.text().extend_from_slice(text);
     if !matches!(context.engine.timeout(until, stream.send(&mut outgoing)).await, Ok(Ok(()))) {
         return;
     }
@@ -193,7 +193,7 @@ async fn say(context: &Context, stream: &Stream, text: Chunk) {
 }
 
 impl Answers {
-    fn text(&self, why: Failure) -> Chunk {
+    fn text(&self, why: Failure) -> Rc<[u8]> {
         let mut answers = self.answers.borrow_mut();
         if let Some((_, text)) = answers.iter().find(|(failure, _)| *failure == why) {
             return text.clone();
@@ -211,7 +211,7 @@ impl Answers {
             request_id: None,
         };
         write_error(&mut bytes, &error);
-        let text = Chunk::copy_of(&bytes);
+        let text: Rc<[u8]> = bytes.into();
         answers.push((why, text.clone()));
         text
     }

@@ -560,7 +560,7 @@ impl Drop for Stream {
 }
 
 /// Whether a send failed because there was no memory to hold what the other side did not take: the heap was full when it
-/// stalled, or [`Engine::shed_sends`] has chosen it.
+/// stalled, or [`Engine::shed_sends`] has chosen it. Nothing can be sent after it, and closing the stream resets it.
 pub fn is_out_of_memory(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOMEM)
 }

@@ -53,6 +53,7 @@ impl Gateway {
         assert!(self.context.is_unused(), "client connections or flows are left");
         assert_eq!(self.context.parked(), 0, "parked connections are left");
         assert_eq!(self.context.worker_stats().connections_active.get(), 0, "connections are counted");
+        assert_eq!(self.context.memory_held().0, 0, "memory of requests is counted");
         let snapshot = self.published.load();
         for listener in &snapshot.listeners {
             let open = listener.identity.stats.shard(0).connections_active.get();
@@ -69,6 +70,17 @@ impl Gateway {
             assert_eq!(stats.connections_active.get(), 0, "connections are counted at {address}");
             assert_eq!(stats.connections_idle.get(), 0, "idle connections are counted at {address}");
         }
+    }
+
+    /// What had to go because memory was short.
+    pub fn given_up(&self) -> u64 {
+        let snapshot = self.published.load();
+        let of_listeners = snapshot.listeners.iter().map(|listener| {
+            let stats = listener.identity.stats.shard(0);
+            stats.connections_shed.get() + stats.connections_refused.get()
+        });
+        let of_worker = self.context.worker_stats().memory_idle_closed.get();
+        of_listeners.sum::<u64>() + of_worker + self.context.engine.counts().sends_refused
     }
 
     pub async fn drain(self) {

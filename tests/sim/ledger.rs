@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub struct Ledger {
     /// Requests and connections may fail here: the network or the origins lose them.
     pub lossy: bool,
+    /// Clients themselves may stop in the middle of a request: they share the memory that is short.
+    pub clients_break_off: Cell<bool>,
     /// Origins close connections on which the next request may be on its way.
     pub origins_close: bool,
     requests: RefCell<BTreeMap<u64, Request>>,
@@ -44,7 +46,13 @@ struct Request {
 
 impl Ledger {
     pub fn new(lossy: bool, origins_close: bool) -> Ledger {
-        Ledger { lossy, origins_close, requests: RefCell::default(), counts: Cell::default() }
+        Ledger {
+            lossy,
+            clients_break_off: Cell::new(false),
+            origins_close,
+            requests: RefCell::default(),
+            counts: Cell::default(),
+        }
     }
 
     /// The number of a request that is about to be sent.

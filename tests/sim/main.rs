@@ -15,8 +15,14 @@ mod streams;
 mod wire;
 mod world;
 
+use ringgate::base::heap::{Budget, Metered, Share, heap_of_thread};
+use std::alloc::System;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
+
+/// Worlds without much memory need what they hold counted.
+#[global_allocator]
+static ALLOCATOR: Metered<System> = Metered(System);
 
 const SEEDS_DEFAULT: u64 = 100;
 
@@ -78,5 +84,28 @@ fn one_seed_is_one_run() {
 fn a_slow_client_is_served_to_the_end() {
     for seed in 0..4 {
         World::slow(seed).run();
+    }
+}
+
+/// Where memory is short something is given up, and nothing else goes wrong: each answer that comes is right, nobody waits
+/// for ever, and what is counted returns to nothing.
+#[test]
+fn a_world_without_memory_gives_way() {
+    let mut given_up = 0;
+    for seed in 0..40 {
+        given_up += World::poor(seed).run().given_up;
+    }
+    assert!(given_up > 0, "memory is to be short in these worlds");
+}
+
+/// A world that has ended has left nothing on the heap, to the byte. The first of two equal ones grows what the thread keeps.
+#[test]
+fn a_world_leaves_no_byte_behind() {
+    let _entered = Share::enter(Budget::unlimited(), 0);
+    for seed in 0..6 {
+        World::new(seed).run();
+        let before = heap_of_thread();
+        World::new(seed).run();
+        assert_eq!(heap_of_thread(), before, "seed {seed}");
     }
 }

@@ -154,7 +154,8 @@ impl Request {
             return ledger.answered(self.id);
         }
         let status = head.status();
-        let excused = self.is_excused(ledger) && matches!(status, "502" | "503" | "504");
+        let own_fault = ledger.clients_break_off.get() && status == "408";
+        let excused = own_fault || (self.is_excused(ledger) && matches!(status, "502" | "503" | "504"));
         assert!(excused, "request {} {} got {status}", self.id, String::from_utf8_lossy(&self.head()));
         ledger.count(|counts| counts.refused += 1);
     }

@@ -3,7 +3,7 @@
 
 use crate::ledger::Ledger;
 use crate::wire::{Wire, beside, pattern};
-use ringgate::engine::{Engine, Outgoing, join};
+use ringgate::engine::{Engine, Event, Outgoing, Raced, join, race};
 use std::io;
 use std::time::Duration;
 
@@ -154,8 +154,19 @@ async fn play(engine: &Engine, ledger: &Ledger, wire: &Wire, part: Part) -> io::
             failed => failed,
         },
         Order::AtOnce => {
-            let (sent, received) = join(send(engine, wire, &part), receive(wire, &part, pending)).await;
-            sent.and(received)
+            // Whoever cannot go on sending does not wait for what the other end will make of the half.
+            let broken = Event::default();
+            let sending = async {
+                let sent = send(engine, wire, &part).await;
+                if sent.is_err() {
+                    broken.notify();
+                }
+                sent
+            };
+            match race(join(sending, receive(wire, &part, pending)), broken.wait()).await {
+                Raced::First((sent, received)) => sent.and(received),
+                Raced::Second(()) => Err(io::ErrorKind::BrokenPipe.into()),
+            }
         }
     };
     match result {

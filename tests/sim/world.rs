@@ -5,6 +5,7 @@ use crate::datagrams;
 use crate::gateway::{Gateway, configuration};
 use crate::ledger::{Counts, Ledger};
 use crate::origins::{Speaks, origin};
+use ringgate::base::heap::{self, Budget, Share};
 use ringgate::engine::{Engine, SimFaults, SimSettings};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -44,6 +45,8 @@ pub struct World {
     /// Origins are killed and started again.
     origins_die: bool,
     requests: usize,
+    /// Bytes beyond what the world itself needs at its beginning.
+    memory: Option<u64>,
 }
 
 /// What a run comes to; the same seed comes to the same.
@@ -52,6 +55,8 @@ pub struct Summary {
     trace: u64,
     pub counts: Counts,
     pub spliced_bytes: u64,
+    /// Connections, requests and sends that had to go because memory was short.
+    pub given_up: u64,
 }
 
 impl World {
@@ -76,7 +81,7 @@ impl World {
             faults,
             ..SimSettings::default()
         };
-        World { settings, ledger: Rc::new(Ledger::new(lossy, origins_close)), origins_die, requests: 12 }
+        World { settings, ledger: Rc::new(Ledger::new(lossy, origins_close)), origins_die, requests: 12, memory: None }
     }
 
     /// A world in which nothing fails, and every second connection is slow: some kilobytes in a second.
@@ -89,11 +94,21 @@ impl World {
         world
     }
 
+    /// A world in which memory is short now and then.
+    pub fn poor(seed: u64) -> World {
+        let mut world = World::new(seed * 3 + 2);
+        world.ledger.clients_break_off.set(true);
+        world.memory = Some([1_000_000, 400_000, 100_000][(seed % 3) as usize]);
+        world
+    }
+
     /// Runs to the end and checks that nothing is left.
     pub fn run(self) -> Summary {
         let engine = Engine::simulated(&self.settings).expect("the simulation has what it needs");
+        let budget = Budget::of_one_thread(u64::MAX, u64::MAX);
+        let _entered = self.memory.map(|_| Share::enter(budget.clone(), 0));
         let (inner, ledger, buffers) = (engine.clone(), self.ledger.clone(), self.settings.buffers);
-        engine.run(async move { live(inner, self, buffers).await });
+        let given_up = engine.run(async move { live(inner, self, buffers, &budget).await });
         let trace = engine.trace();
         engine.stop();
         let ending = engine.clone();
@@ -101,7 +116,7 @@ impl World {
         check_engine(&engine, buffers);
         assert_eq!(engine.counts().datagram_sockets, 0, "datagram sockets are left");
         ledger.check();
-        Summary { trace, counts: ledger.counts(), spliced_bytes: engine.counts().spliced_bytes }
+        Summary { trace, counts: ledger.counts(), spliced_bytes: engine.counts().spliced_bytes, given_up }
     }
 }
 
@@ -110,15 +125,23 @@ fn check_engine(engine: &Engine, buffers: u16) {
     assert_eq!(counts.streams, 0, "streams are left");
     assert_eq!(counts.buffers_free, u64::from(buffers), "buffers are left");
     assert_eq!((counts.pipes_used, counts.pipe_bytes), (0, 0), "pipes are left");
+    assert_eq!(counts.bytes_detached, 0, "bytes wait for nobody");
+    assert_eq!(counts.bytes_received_held, 0, "receive buffers are held");
     assert_eq!(counts.tasks_panicked, 0);
 }
 
-async fn live(engine: Engine, world: World, buffers: u16) {
+/// Gives how much was given up for want of memory.
+async fn live(engine: Engine, world: World, buffers: u16, budget: &Budget) -> u64 {
     start_origins(&engine, &world);
     let dying = world.origins_die;
     let gateway = Gateway::start(&engine, &configuration(0));
     engine.sleep(Duration::from_millis(1)).await;
     let (tasks, sockets) = (engine.counts().tasks_active, engine.counts().datagram_sockets);
+    if let Some(memory) = world.memory {
+        heap::look();
+        let full = budget.held() + memory;
+        budget.set(full - memory / 8, full);
+    }
     let running = start_clients(&engine, &world);
     let (start, until) = (engine.now(), engine.now() + LASTS_MAX);
     while running.get() > 0 {
@@ -137,7 +160,9 @@ async fn live(engine: Engine, world: World, buffers: u16) {
         assert_eq!(engine.counts().datagram_sockets, sockets, "datagram sockets are left");
     }
     gateway.check_idle();
+    let given_up = gateway.given_up();
     gateway.drain().await;
+    given_up
 }
 
 fn start_clients(engine: &Engine, world: &World) -> Rc<Cell<usize>> {

@@ -87,7 +87,7 @@ pub(super) async fn run(
         }
     };
     // A client that does not read would keep megabytes in the kernel for minutes more.
-    let unread = matches!(answer.failure, Some(Failure::ClientStalled | Failure::ClientTooSlow));
+    let unread = matches!(answer.failure, Some(Failure::ClientStalled | Failure::ClientTooSlow | Failure::MemoryFull));
     let unframed = response.body.for_downstream(scene.request.version) == BodyLength::UntilClose;
     if sink.has_begun() && (unframed || unread) {
         record.failure = answer.failure;

@@ -249,7 +249,7 @@ async fn tunnel(
             connection.reset();
             Outcome::Abort
         }
-        Some(Failure::Draining | Failure::EndpointDraining) => {
+        Some(Failure::MemoryFull | Failure::Draining | Failure::EndpointDraining) => {
             connection.reset();
             Outcome::Reset
         }

@@ -266,6 +266,10 @@ impl BodySink for Sink<'_> {
             }
         };
         self.progress.end(self.engine.now());
+        if result.is_err() {
+            // Some of it may have gone out, be it of an interim response: nothing can follow.
+            self.stage = Stage::Begun;
+        }
         result.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => SinkError::Timeout,
             _ if is_out_of_memory(&error) => SinkError::NoMemory,

@@ -337,6 +337,7 @@ impl Epoll {
                 self.counts.sends_stalled += 1;
                 if pressure() == Pressure::Full {
                     self.counts.sends_refused += 1;
+                    slot.cut_off();
                     outgoing.clear();
                     return Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
                 }
@@ -391,6 +392,7 @@ impl Epoll {
         let Some(send) = slot.send.as_deref_mut() else { return };
         send.outgoing.clear();
         send.result = Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
+        slot.cut_off();
         wake(&mut slot.send_waker);
     }
 
@@ -589,6 +591,12 @@ impl StreamSlot {
         if let Some(sent) = &mut self.unix_sent {
             *sent += bytes as u64;
         }
+    }
+
+    /// What it has sent may be a part of something: nothing can follow it, and its end must not look complete.
+    fn cut_off(&mut self) {
+        self.send_broken = true;
+        socket::linger_off(self.fd.as_raw_fd());
     }
 
     fn is_readable(&self) -> bool {

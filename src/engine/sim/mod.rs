@@ -204,6 +204,7 @@ impl Sim {
         self.network.sends_stalled += 1;
         if pressure() == Pressure::Full {
             self.counts.sends_refused += 1;
+            self.network.sides[id.0 as usize].cut_off();
             outgoing.clear();
             return Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
         }
@@ -225,6 +226,7 @@ impl Sim {
         let Some(send) = side.send.as_mut() else { return };
         send.outgoing.clear();
         send.result = Some(Err(io::Error::from_raw_os_error(libc::ENOMEM)));
+        side.cut_off();
         self.network.woken.extend(side.send_waker.take());
     }
 

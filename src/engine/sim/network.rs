@@ -70,6 +70,14 @@ pub(super) struct Side {
     pub(super) send_waker: Option<Waker>,
 }
 
+impl Side {
+    /// What it has sent may be a part of something: nothing can follow it, and its end must not look complete.
+    pub(super) fn cut_off(&mut self) {
+        self.send_broken = true;
+        self.linger_off = true;
+    }
+}
+
 /// A send that was not done at once.
 pub(super) struct Pending {
     pub(super) outgoing: Outgoing,

@@ -5,6 +5,7 @@ use super::{Kind, StreamSlot, Uring, set_waker, user_data};
 use crate::base::heap::{Pressure, pressure};
 use crate::engine::buffer::Outgoing;
 use crate::engine::driver::StreamId;
+use crate::engine::socket;
 use io_uring::opcode;
 use io_uring::types::Fd;
 use std::io;
@@ -96,11 +97,17 @@ impl Uring {
             self.counts.sends_refused += 1;
             send.shed = true;
         }
-        let result = if send.shed && !send.outgoing.is_empty() { -libc::ENOMEM } else { result };
+        let cut_off = send.shed && !send.outgoing.is_empty();
+        let result = if cut_off { -libc::ENOMEM } else { result };
         send.outgoing.clear();
         if slot.send_broken {
             self.recycle_send(index);
             return;
+        }
+        if cut_off {
+            // What it has sent may be a part of something: nothing can follow it, and its end must not look complete.
+            slot.send_broken = true;
+            socket::linger_off(slot.fd);
         }
         send.result = Some(if result >= 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) });
         if let Some(waker) = slot.send_waker.take() {
