@@ -26,6 +26,7 @@ mod reload;
 mod retry;
 mod signals;
 mod sni;
+mod slow;
 mod sockets;
 mod splicing;
 mod surroundings;
