@@ -50,6 +50,8 @@ GATEWAYS = {
     "ringgate-uring": Gateway("ringgate-uring", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "uring"}),
     "ringgate-epoll": Gateway("ringgate-epoll", "ringgate.toml.in", RINGGATE_RUN, {"RINGGATE_ENGINE": "epoll"}),
     "haproxy": Gateway("haproxy", "haproxy.cfg.in", ["haproxy", "-db", "-f", "@CONFIG@"], datagrams=False),
+    "haproxy-splice": Gateway("haproxy-splice", "haproxy.cfg.in", ["haproxy", "-db", "-f", "@CONFIG@"], {"SPLICE_ALWAYS": "1"},
+                              datagrams=False),
     "nginx": Gateway("nginx", "nginx.conf.in", ["nginx", "-c", "@CONFIG@", "-e", "stderr"]),
 }
 
