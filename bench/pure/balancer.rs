@@ -2,24 +2,18 @@
 
 use criterion::Criterion;
 use ringgate::balancer::{Balance, Picker};
-use ringgate::base::Sharded;
 use ringgate::upstream::{Endpoint, EndpointIdentity};
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 pub fn endpoints(count: u32, weight: impl Fn(u32) -> u32) -> Vec<Endpoint> {
-    let endpoint = |index: u32| Endpoint {
-        identity: Arc::new(EndpointIdentity {
-            id: index,
-            upstream: "upstream".to_owned(),
-            address: SocketAddr::from((Ipv4Addr::from(index), 80)).into(),
-            in_flight: AtomicU32::new(index % 7),
-            reachability: Default::default(),
-            stats: Sharded::new(1),
-        }),
-        weight: weight(index),
+    let endpoint = |index: u32| {
+        let address = SocketAddr::from((Ipv4Addr::from(index), 80)).into();
+        let identity = EndpointIdentity::new(index, "upstream", address, 1);
+        identity.in_flight.store(index % 7, Ordering::Relaxed);
+        Endpoint { identity: Arc::new(identity), weight: weight(index) }
     };
     (0..count).map(endpoint).collect()
 }

@@ -1,26 +1,18 @@
 //! What every algorithm promises: weights are respected, nothing tried is picked while another is left, nothing panics.
 
 use super::*;
-use crate::base::Sharded;
 use crate::upstream::EndpointIdentity;
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 const ALL: [Balance; 3] = [Balance::RoundRobin, Balance::LeastRequest, Balance::Random];
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let endpoint = |(index, weight): (usize, &u32)| Endpoint {
-        identity: Arc::new(EndpointIdentity {
-            id: index as u32,
-            upstream: "u".to_owned(),
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)).into(),
-            in_flight: AtomicU32::new(0),
-            reachability: Default::default(),
-            stats: Sharded::new(1),
-        }),
-        weight: *weight,
+    let endpoint = |(index, weight): (usize, &u32)| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)).into();
+        Endpoint { identity: Arc::new(EndpointIdentity::new(index as u32, "u", address, 1)), weight: *weight }
     };
     weights.iter().enumerate().map(endpoint).collect()
 }

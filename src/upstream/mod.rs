@@ -3,9 +3,11 @@
 //! decided: `balancer` picks, `control` publishes. Workers read; [`Registry`] is the control plane's alone.
 
 mod clients;
+mod condition;
 mod registry;
 
 pub use clients::{CLIENT_CONNECTIONS_MAX, ClientPlace, ClientTable, Counted};
+pub use condition::{Condition, EndpointState, Standing, WHOLE_SHARE};
 pub use registry::Registry;
 
 use crate::base::{Address, Instant, Sharded, SharedSocket};
@@ -29,10 +31,27 @@ pub struct EndpointIdentity {
     pub address: Address,
     /// Requests (http), connections (tcp) or flows (udp) in flight, over all workers.
     pub in_flight: AtomicU32,
+    /// Its state, and how much of its weight counts.
+    pub condition: Condition,
     /// Whether datagrams reach it, as far as that is heard of.
     pub reachability: Reachability,
     /// Counters, one shard a worker.
     pub stats: Sharded<EndpointStats>,
+}
+
+impl EndpointIdentity {
+    /// An endpoint of which nothing is known yet. `workers` is how many shards each counter gets.
+    pub fn new(id: u32, upstream: &str, address: Address, workers: usize) -> EndpointIdentity {
+        EndpointIdentity {
+            id,
+            upstream: upstream.to_owned(),
+            address,
+            in_flight: AtomicU32::new(0),
+            condition: Condition::default(),
+            reachability: Reachability::default(),
+            stats: Sharded::new(workers),
+        }
+    }
 }
 
 /// Until when an endpoint is taken for unreachable by datagrams. Nanoseconds of the engines' clock; 0: it is not.

@@ -5,9 +5,9 @@
 //! Not a table of what is in force (that is the snapshot) and not shared: the control plane alone owns the one
 //! [`Registry`] and asks it while it compiles a snapshot.
 
-use super::{EndpointIdentity, ListenerIdentity, Reachability, Transport, UpstreamIdentity};
+use super::{EndpointIdentity, ListenerIdentity, Transport, UpstreamIdentity};
 use crate::base::{Address, Sharded};
-use crate::telemetry::{EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats};
+use crate::telemetry::{ListenerStats, RouteStats, UdpStats, UpstreamStats};
 use arc_swap::ArcSwapOption;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -66,14 +66,7 @@ impl Registry {
             return held;
         }
         let id = renew(&mut self.endpoints, &key, &mut self.endpoint_ids);
-        let made = Arc::new(EndpointIdentity {
-            id,
-            upstream: upstream.to_owned(),
-            address: address.clone(),
-            in_flight: AtomicU32::new(0),
-            reachability: Reachability::default(),
-            stats: Sharded::<EndpointStats>::new(self.workers),
-        });
+        let made = Arc::new(EndpointIdentity::new(id, upstream, address.clone(), self.workers));
         self.endpoints.insert(key, (id, Arc::downgrade(&made)));
         made
     }
