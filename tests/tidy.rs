@@ -555,7 +555,8 @@ fn unsafe_stands_only_beneath_and_gives_its_reason() {
 }
 
 /// Files that pace a load; nothing in them waits for a result by sleeping.
-const PACED: &[&str] = &["tests/it/crowd.rs"];
+const PACED: &[&str] =
+    &["tests/it/crowd.rs", "tests/soak/main.rs", "tests/soak/clients.rs", "tests/soak/gate.rs", "tests/soak/story.rs"];
 
 #[test]
 fn tests_wait_for_conditions_and_never_sleep() {

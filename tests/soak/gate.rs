@@ -1,0 +1,251 @@
+//! The program under test, its origins, and what it holds.
+
+use super::tally::Tally;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+const ORIGINS: usize = 4;
+/// How long the program may take to start.
+const START: Duration = Duration::from_secs(10);
+
+pub struct Gate {
+    pub http: SocketAddr,
+    pub tcp: SocketAddr,
+    pub udp: SocketAddr,
+    /// How many origins have been killed.
+    pub kills: Cell<u64>,
+    admin: SocketAddr,
+    extra: SocketAddr,
+    folder: PathBuf,
+    child: RefCell<Child>,
+    origins: RefCell<Vec<(u16, Child)>>,
+    origin_faults: Arc<AtomicUsize>,
+}
+
+/// What the program holds at rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    pub resident_kib: u64,
+    files: usize,
+    tasks: f64,
+    buffers_free: f64,
+    clients: f64,
+    endpoint_connections: f64,
+    pipes_used: f64,
+    panics: f64,
+}
+
+impl Held {
+    /// Nothing is open, and no more is held than at first.
+    pub fn is_at_rest(&self, base: Option<Held>) -> bool {
+        let closed = self.clients == 0.0 && self.endpoint_connections == 0.0 && self.pipes_used == 0.0;
+        let no_more = base.is_none_or(|base| {
+            self.files <= base.files && self.tasks <= base.tasks && self.buffers_free >= base.buffers_free
+        });
+        closed && no_more && self.panics == 0.0
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Held { resident_kib, files, tasks, buffers_free, clients, endpoint_connections, pipes_used, panics } = self;
+        write!(
+            f,
+            "{resident_kib} KiB, {files} files, {tasks} tasks, {buffers_free} buffers free, {clients} clients, "
+        )?;
+        write!(f, "{endpoint_connections} to endpoints, {pipes_used} pipes, {panics} panics")
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port")
+}
+
+impl Gate {
+    pub async fn start(engine: &str) -> Gate {
+        let folder = std::env::temp_dir().join(format!("ringgate-soak-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let faults = Arc::new(AtomicUsize::new(0));
+        let origins = (0..ORIGINS)
+            .map(|_| free_address().port())
+            .map(|port| (port, start_origin(port, &faults)))
+            .collect::<Vec<_>>();
+        let log = std::fs::File::create(folder.join("log")).expect("a temporary file");
+        let addresses: [SocketAddr; 5] = std::array::from_fn(|_| free_address());
+        let [http, tcp, udp, admin, extra] = addresses;
+        let config =
+            config(addresses, &[1; ORIGINS], &origins.iter().map(|(port, _)| *port).collect::<Vec<_>>(), false);
+        std::fs::write(folder.join("gate.toml"), config).expect("a temporary file");
+        let child = Command::new(env!("CARGO_BIN_EXE_ringgate"))
+            .env("RINGGATE_ENGINE", engine)
+            .arg("run")
+            .arg(folder.join("gate.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        let gate = Gate {
+            http,
+            tcp,
+            udp,
+            kills: Cell::new(0),
+            admin,
+            extra,
+            folder,
+            child: RefCell::new(child),
+            origins: RefCell::new(origins),
+            origin_faults: faults,
+        };
+        let until = std::time::Instant::now() + START;
+        while gate.metrics().await.is_none() {
+            let waits = std::time::Instant::now() < until && gate.is_running();
+            assert!(waits, "the program does not start:\n{}", gate.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        gate
+    }
+
+    /// What the program has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.child.borrow_mut().try_wait(), Ok(None))
+    }
+
+    /// Another configuration: other weights, fewer endpoints, one listener more or less.
+    pub fn reload(&self, tally: &Tally) {
+        let mut weights: [u64; ORIGINS] = std::array::from_fn(|_| tally.random(4));
+        weights[tally.random(ORIGINS as u64) as usize] = 1;
+        self.put(&weights, tally.random(2) == 0);
+        tally.add("reloads", 1);
+        let faults = self.origin_faults.swap(0, Ordering::Relaxed);
+        if faults > 0 {
+            tally.fault(format!("origins saw {faults} faults"));
+        }
+    }
+
+    /// As at the beginning.
+    pub async fn restore(&self) {
+        self.put(&[1; ORIGINS], false);
+    }
+
+    fn put(&self, weights: &[u64; ORIGINS], extra: bool) {
+        let ports: Vec<u16> = self.origins.borrow().iter().map(|(port, _)| *port).collect();
+        let text = config([self.http, self.tcp, self.udp, self.admin, self.extra], weights, &ports, extra);
+        let (fresh, file) = (self.folder.join("fresh"), self.folder.join("gate.toml"));
+        std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, &file)).expect("a temporary file");
+        let pid = self.child.borrow().id();
+        let sent = Command::new("kill").args(["-HUP", &pid.to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the program is gone");
+    }
+
+    /// Kills one and starts it again after a moment.
+    pub async fn kill_an_origin(&self, tally: &Tally) {
+        self.kills.set(self.kills.get() + 1);
+        let at = tally.random(ORIGINS as u64) as usize;
+        let port = {
+            let (port, child) = &mut self.origins.borrow_mut()[at];
+            let _ = child.kill();
+            let _ = child.wait();
+            *port
+        };
+        sleep(Duration::from_millis(tally.random(300))).await;
+        self.origins.borrow_mut()[at].1 = start_origin(port, &self.origin_faults);
+        // What it still owed is missed a little later.
+        self.kills.set(self.kills.get() + 1);
+        tally.add("origins killed", 1);
+    }
+
+    async fn metrics(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(self.admin).await.ok()?;
+        let question = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        stream.write_all(question.as_bytes()).await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        text.starts_with("HTTP/1.1 200").then_some(text)
+    }
+
+    pub async fn held(&self) -> Option<Held> {
+        let text = self.metrics().await?;
+        let sum = |name: &str| -> f64 {
+            let lines =
+                text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        let pid = self.child.borrow().id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(Held {
+            resident_kib: resident.split_whitespace().next()?.parse().ok()?,
+            files: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+            tasks: sum("ringgate_worker_tasks_active"),
+            buffers_free: sum("ringgate_worker_engine_buffers_free"),
+            clients: sum("ringgate_worker_connections_active"),
+            endpoint_connections: sum("ringgate_endpoint_connections_active")
+                + sum("ringgate_endpoint_connections_idle"),
+            pipes_used: sum("ringgate_worker_engine_pipes_used"),
+            panics: sum("ringgate_worker_tasks_panicked_total"),
+        })
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let children = self.origins.get_mut().iter_mut().map(|(_, child)| child);
+        for child in children.chain([self.child.get_mut()]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn start_origin(port: u16, faults: &Arc<AtomicUsize>) -> Child {
+    let mut child = Command::new(std::env::current_exe().expect("a path"))
+        .args(["origin", &port.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("an origin starts");
+    let (lines, faults) = (BufReader::new(child.stderr.take().expect("piped")).lines(), faults.clone());
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            eprintln!("{line}");
+            faults.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    child
+}
+
+/// Idle connections are given up soon, so that a rest shows what is left behind.
+fn config(addresses: [SocketAddr; 5], weights: &[u64], ports: &[u16], extra: bool) -> String {
+    let [http, tcp, udp, admin, more] = addresses;
+    let endpoints: Vec<String> = (ports.iter().zip(weights))
+        .map(|(port, weight)| format!("{{ address = \"127.0.0.1:{port}\", weight = {weight} }}"))
+        .collect();
+    let endpoints = endpoints.join(", ");
+    let extra = if extra { format!("[[listener]]\naddress = \"{more}\"\nupstream = \"web\"\n") } else { String::new() };
+    format!(
+        "workers = 2\ndrain_timeout = \"5s\"\n[admin]\naddress = \"{admin}\"\n\
+         [[listener]]\nname = \"web\"\naddress = \"{http}\"\nupstream = \"web\"\nkeep_alive_timeout = \"2s\"\n\
+         [[listener]]\nname = \"raw\"\naddress = \"{tcp}\"\nprotocol = \"tcp\"\nupstream = \"raw\"\n\
+         [[listener]]\nname = \"datagrams\"\naddress = \"{udp}\"\nprotocol = \"udp\"\nupstream = \"datagrams\"\n\
+         idle_timeout = \"2s\"\n{extra}\
+         [upstream.web]\nendpoints = [{endpoints}]\nidle_timeout = \"1s\"\n\
+         [upstream.raw]\nendpoints = [{endpoints}]\nproxy_protocol = \"v1\"\n\
+         [upstream.datagrams]\nendpoints = [{endpoints}]\n"
+    )
+}
