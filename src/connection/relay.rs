@@ -135,6 +135,10 @@ async fn forward(
         if chunk.is_empty() {
             // Where the other direction has ended, the close that follows says it too.
             if !activity.one_ended.replace(true) {
+                // A send of the other direction may have been told of the reset, and then this receive is not.
+                if from.was_reset() {
+                    return Err(Side::Sender);
+                }
                 to.shutdown();
             }
             return Ok(());

@@ -246,6 +246,10 @@ impl Driver {
         each!(self, driver => driver.acknowledged(id))
     }
 
+    pub(super) fn was_reset(&self, id: StreamId) -> bool {
+        each!(self, driver => driver.was_reset(id))
+    }
+
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         each!(self, driver => driver.local_address(id))
     }

@@ -537,6 +537,13 @@ impl Stream {
         self.core.driver.borrow().acknowledged(self.id)
     }
 
+    /// After a receive has given the end of the stream, and before a [`shutdown`](Stream::shutdown): whether it was a reset
+    /// in truth. The kernel tells an error once, and a send may have been told. One system call. False for an end that
+    /// came in good order, even if a reset came behind it.
+    pub fn was_reset(&self) -> bool {
+        self.core.driver.borrow().was_reset(self.id)
+    }
+
     /// Ends the sending side (FIN); receiving goes on.
     pub fn shutdown(&self) {
         self.core.driver.borrow_mut().shutdown(self.id);

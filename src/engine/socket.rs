@@ -174,6 +174,27 @@ pub(super) fn acknowledged(fd: RawFd, sent: Option<u64>) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+/// Whether a TCP socket that has been received from to its end, `received` bytes (modulo 2³²), was ended by a reset or an error
+/// rather than by a FIN. Asked of TCP_INFO: the socket is closed altogether, and the kernel's own count of bytes, in which a FIN
+/// is one more, has no FIN. (Behind a FIN a reset takes nothing away.) False of a Unix socket, whose sends take no error away.
+pub(super) fn was_reset(fd: RawFd, received: u32) -> bool {
+    /// Fields of `struct tcp_info`, which only ever grows at its end: `tcpi_state` and `tcpi_bytes_received` (Linux 4.1).
+    const STATE: usize = 0;
+    const BYTES_RECEIVED: std::ops::Range<usize> = 128..136;
+    const TCP_CLOSE: u8 = 7;
+    let mut info = [0u8; BYTES_RECEIVED.end];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the kernel fills at most `length` bytes of `info`.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length) };
+    if result != 0 || info[STATE] != TCP_CLOSE {
+        return false;
+    }
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&info[BYTES_RECEIVED]);
+    u64::from_ne_bytes(bytes) as u32 != received.wrapping_add(1)
+}
+
 /// What a Unix socket's buffer holds that the other side has not taken (SIOCOUTQ), with the kernel's own records of it.
 fn queued(fd: RawFd) -> u64 {
     let mut bytes: i32 = 0;

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 const ORIGINS: usize = 4;
+/// Files of the pipes that two workers may keep: eight pipes each.
+const PIPES_KEPT_MAX: usize = 2 * 8 * 2;
 /// How long the program may take to start.
 const START: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,8 @@ pub struct Gate {
 pub struct Held {
     pub resident_kib: u64,
     files: usize,
+    /// Those of them that are pipes: some are kept to be lent again.
+    pipes: usize,
     tasks: f64,
     buffers_free: f64,
     clients: f64,
@@ -50,7 +54,10 @@ impl Held {
     pub fn is_at_rest(&self, base: Option<Held>) -> bool {
         let closed = self.clients == 0.0 && self.endpoint_connections == 0.0 && self.pipes_used == 0.0;
         let no_more = base.is_none_or(|base| {
-            self.files <= base.files && self.tasks <= base.tasks && self.buffers_free >= base.buffers_free
+            self.files - self.pipes <= base.files - base.pipes
+                && self.pipes <= base.pipes + PIPES_KEPT_MAX
+                && self.tasks <= base.tasks
+                && self.buffers_free >= base.buffers_free
         });
         closed && no_more && self.panics == 0.0
     }
@@ -58,12 +65,13 @@ impl Held {
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Held { resident_kib, files, tasks, buffers_free, clients, endpoint_connections, pipes_used, panics } = self;
+        let Held { resident_kib, files, pipes, tasks, buffers_free, clients, endpoint_connections, pipes_used, panics } =
+            self;
         write!(
             f,
-            "{resident_kib} KiB, {files} files, {tasks} tasks, {buffers_free} buffers free, {clients} clients, "
+            "{resident_kib} KiB, {files} files ({pipes} of pipes), {tasks} tasks, {buffers_free} buffers free, {clients} clients, "
         )?;
-        write!(f, "{endpoint_connections} to endpoints, {pipes_used} pipes, {panics} panics")
+        write!(f, "{endpoint_connections} to endpoints, {pipes_used} pipes used, {panics} panics")
     }
 }
 
@@ -188,9 +196,16 @@ impl Gate {
         let pid = self.child.borrow().id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let files: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .ok()?
+            .flatten()
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .collect();
+        let files: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
         Some(Held {
             resident_kib: resident.split_whitespace().next()?.parse().ok()?,
-            files: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+            files: files.len(),
+            pipes: files.iter().filter(|file| file.starts_with("pipe:")).count(),
             tasks: sum("ringgate_worker_tasks_active"),
             buffers_free: sum("ringgate_worker_engine_buffers_free"),
             clients: sum("ringgate_worker_connections_active"),

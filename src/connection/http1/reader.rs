@@ -246,6 +246,10 @@ impl MessageReader {
         if self.body != Body::UntilClose {
             return Err(ReadError::Closed);
         }
+        // The upload may have been told of a reset in place of this receive.
+        if stream.was_reset() {
+            return Err(ReadError::Failed);
+        }
         self.body = Body::Done;
         Ok(())
     }

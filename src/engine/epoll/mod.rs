@@ -67,6 +67,8 @@ enum End {
 struct StreamSlot {
     fd: OwnedFd,
     input: Cell<Input>,
+    /// Bytes, modulo 2³².
+    received: u32,
     end: End,
     /// The other side has ended or failed: a short receive does not mean that there is nothing left to receive.
     hangup: bool,
@@ -475,6 +477,10 @@ impl Epoll {
         socket::acknowledged(self.fd(id), self.streams[id.0 as usize].unix_sent)
     }
 
+    pub(super) fn was_reset(&self, id: StreamId) -> bool {
+        socket::was_reset(self.fd(id), self.streams[id.0 as usize].received)
+    }
+
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         socket::local_address(self.fd(id))
     }
@@ -572,6 +578,7 @@ impl StreamSlot {
             fd,
             // Adding it to the epoll set reports what is there already.
             input: Cell::new(Input::Drained),
+            received: 0,
             end: End::Open,
             hangup: false,
             connecting,
@@ -621,6 +628,7 @@ fn receive(slot: &mut StreamSlot, arena: &Rc<Arena>, buffer: u16) -> Poll<io::Re
                 return Poll::Ready(Ok(Chunk::empty()));
             }
             Ok(len) => {
+                slot.received = slot.received.wrapping_add(len as u32);
                 let drained = len < arena.buffer_size() && !slot.hangup;
                 slot.input.set(if drained { Input::Drained } else { Input::Unknown });
                 return Poll::Ready(Ok(arena.chunk(buffer, len)));

@@ -27,6 +27,7 @@ impl Epoll {
             Ok(0) => slot.end = End::Finished,
             // Whether the pipe was full or the socket empty is not told: the next one finds out.
             Ok(moved) => {
+                slot.received = slot.received.wrapping_add(moved as u32);
                 slot.input.set(Input::Unknown);
                 return Ok(moved);
             }

@@ -283,6 +283,11 @@ impl Sim {
         self.network.sides[id.0 as usize].acknowledged
     }
 
+    /// Here no call takes an error from another.
+    pub(super) fn was_reset(&self, id: StreamId) -> bool {
+        matches!(self.network.sides[id.0 as usize].end, End::Failed(_))
+    }
+
     pub(super) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         Ok(self.network.sides[id.0 as usize].local.clone())
     }

@@ -61,6 +61,8 @@ pub(super) struct Side {
     queued: bool,
     pub(super) starved: bool,
     shut: bool,
+    /// A reset has come: nothing can be sent any more.
+    reset: bool,
     pub(super) send_broken: bool,
     /// The last splice into it moved nothing, and the window has not moved since.
     pub(super) full: bool,
@@ -330,10 +332,12 @@ impl Network {
 
     fn end(&mut self, to: Name, end: End) {
         let Some(side) = self.side(to) else { return };
-        if side.end == End::Open || end != End::Finished {
+        // What was received in good order stays so: a reset behind it concerns what is sent.
+        if side.end == End::Open {
             side.end = end;
         }
         if let End::Failed(error) = end {
+            side.reset = true;
             side.other = None;
             side.full = false;
             let waker = side.send_waker.take();
@@ -390,6 +394,7 @@ impl Network {
             queued: false,
             starved: false,
             shut: false,
+            reset: false,
             send_broken: false,
             full: false,
             linger_off: false,
@@ -446,7 +451,7 @@ impl Network {
     pub(super) fn send(&mut self, index: u32, outgoing: &mut Outgoing) -> Option<io::Result<()>> {
         let from = self.name(index);
         let side = &self.sides[index as usize];
-        if matches!(side.end, End::Failed(_)) || side.shut {
+        if side.reset || side.shut {
             outgoing.clear();
             return Some(Err(io::Error::from_raw_os_error(libc::EPIPE)));
         }

@@ -11,6 +11,9 @@ conformance!(
     half_close,
     the_end_is_given_again,
     a_reset_fails_the_receive_again_and_again,
+    a_reset_is_known_after_a_send_was_told_of_it,
+    a_reset_behind_an_orderly_end_leaves_it_orderly,
+    an_orderly_end_is_no_reset,
     sending_to_a_closed_side_fails,
     a_refused_connect_fails,
     what_was_sent_before_the_close_arrives,
@@ -132,6 +135,48 @@ async fn a_reset_fails_the_receive_again_and_again(engine: Engine) {
         assert_eq!(server.receive().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
     assert!(send(&server, b"late").await.is_err());
+}
+
+async fn a_reset_is_known_after_a_send_was_told_of_it(engine: Engine) {
+    for already in [0, 3, 100_000] {
+        let (client, server) = pair(&engine).await;
+        let (received, sent) = join(receive_exactly(&server, already), send(&client, &pattern(already))).await;
+        sent.unwrap();
+        assert_eq!(received, pattern(already));
+        client.reset();
+        while send(&server, b"more").await.is_ok() {
+            turns(&engine, 1).await;
+        }
+        // Whether the kernel tells of it once more is not said.
+        let received = server.receive().await;
+        assert!(received.is_err() || server.was_reset(), "{} bytes", received.unwrap().len());
+    }
+}
+
+/// The message is complete, and he who sent it wants no answer.
+async fn a_reset_behind_an_orderly_end_leaves_it_orderly(engine: Engine) {
+    for len in [0, 3, 100_000] {
+        let (client, server) = pair(&engine).await;
+        let (received, sent) = join(receive_exactly(&server, len), send(&client, &pattern(len))).await;
+        sent.unwrap();
+        assert_eq!(received, pattern(len));
+        client.shutdown();
+        client.reset();
+        while send(&server, b"answer").await.is_ok() {
+            turns(&engine, 1).await;
+        }
+        assert!(server.receive().await.unwrap().is_empty());
+        assert!(!server.was_reset());
+    }
+}
+
+async fn an_orderly_end_is_no_reset(engine: Engine) {
+    let (client, server) = pair(&engine).await;
+    client.shutdown();
+    assert!(server.receive().await.unwrap().is_empty());
+    assert!(!server.was_reset());
+    send(&server, b"answer").await.unwrap();
+    assert_eq!(receive_exactly(&client, 6).await, b"answer");
 }
 
 async fn sending_to_a_closed_side_fails(engine: Engine) {

@@ -87,6 +87,11 @@ impl Uring {
         socket::acknowledged(slot.fd, slot.unix_sent)
     }
 
+    pub(in crate::engine) fn was_reset(&self, id: StreamId) -> bool {
+        let slot = &self.streams[id.0 as usize];
+        socket::was_reset(slot.fd, slot.received)
+    }
+
     pub(in crate::engine) fn local_address(&self, id: StreamId) -> io::Result<Address> {
         socket::local_address(self.streams[id.0 as usize].fd)
     }

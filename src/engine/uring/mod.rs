@@ -90,6 +90,8 @@ struct StreamSlot {
     polling_full: bool,
     /// Operations that have not completed for the last time.
     in_flight: u8,
+    /// Bytes, modulo 2³².
+    received: u32,
     end: End,
     queue: ChunkQueue,
     receive_waker: Option<Waker>,
@@ -263,6 +265,7 @@ impl StreamSlot {
             full: false,
             polling_full: false,
             in_flight: 0,
+            received: 0,
             end: End::Open,
             queue: ChunkQueue::default(),
             receive_waker: None,

@@ -55,6 +55,7 @@ impl Uring {
         match result {
             0 => slot.end = End::Finished,
             count if count > 0 => {
+                slot.received = slot.received.wrapping_add(count as u32);
                 if let Some(chunk) = chunk {
                     self.queue_chunk(index, chunk);
                 }

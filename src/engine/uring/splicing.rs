@@ -44,7 +44,10 @@ impl Uring {
         let slot = &mut self.streams[id.0 as usize];
         match pipe.fill_from(slot.fd) {
             Ok(0) => slot.end = End::Finished,
-            Ok(moved) => return Ok(moved),
+            Ok(moved) => {
+                slot.received = slot.received.wrapping_add(moved as u32);
+                return Ok(moved);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.dry = true,
             Err(error) => slot.end = End::Failed(stream_error(error)?),
         }
