@@ -155,6 +155,10 @@ pub struct HttpSettings {
     pub request_body_pace: PaceRule,
     /// From the end of a response to the first byte of the next request.
     pub keep_alive_timeout: Duration,
+    /// Requests of one connection; `u32::MAX` is no limit.
+    pub keep_alive_requests_max: u32,
+    /// After so long, or up to a tenth less, a connection ends with its next response.
+    pub keep_alive_age_max: Option<Duration>,
     /// How slowly a client may take a response.
     pub response_pace: PaceRule,
     /// A client that ends its sending side while its endpoint has not answered yet has left.
@@ -237,6 +241,10 @@ pub struct Upstream {
     pub idle_connections_max: u32,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// Requests that one connection to an endpoint carries; `u32::MAX` is no limit.
+    pub connection_requests_max: u32,
+    /// After so long, or up to a tenth less, a connection carries one more request at most.
+    pub connection_age_max: Option<Duration>,
     /// How long relays to an endpoint that is gone may go on; `None` is to their end.
     pub drain_timeout: Option<Duration>,
     /// Options of its connections.

@@ -21,6 +21,8 @@ fn snapshot(generation: u64) -> Snapshot {
         retries: 1,
         idle_connections_max: 1,
         idle_timeout: Duration::from_secs(1),
+        connection_requests_max: u32::MAX,
+        connection_age_max: None,
         drain_timeout: None,
         connect: ringgate::snapshot::ConnectSettings::default(),
         proxy_protocol: None,

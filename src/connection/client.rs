@@ -3,9 +3,9 @@
 use super::context::{Context, View};
 use crate::base::{Address, Instant};
 use crate::engine::{Event, Latch};
-use crate::health::Failure;
+use crate::health::{Failure, is_old};
 use crate::protocol::proxy::{Addresses, Extensions, Header, UNIX_BYTES};
-use crate::snapshot::{ProxyExtensions, ProxyHeader, Upstream};
+use crate::snapshot::{HttpSettings, ProxyExtensions, ProxyHeader, Upstream};
 use crate::telemetry::ListenerStats;
 use crate::upstream::{ClientPlace, ListenerIdentity};
 use std::borrow::Cow;
@@ -183,6 +183,12 @@ impl Client {
             Addresses::Unix { source, destination } => conveyed.unix = Some(Box::new([*source, *destination])),
         }
         self.conveyed = Some(Box::new(conveyed));
+    }
+
+    /// Whether the connection may carry another request after the present one.
+    pub(super) fn may_go_on(&self, settings: &HttpSettings) -> bool {
+        let age = self.context.engine.now() - self.accepted;
+        self.requests < settings.keep_alive_requests_max && !is_old(age, settings.keep_alive_age_max, self.id)
     }
 
     /// The proxy that said who the client is.

@@ -2,10 +2,10 @@
 
 use super::client::Client;
 use super::context::Context;
-use super::idle::ANYBODY;
+use super::idle::{ANYBODY, Use};
 use crate::base::Instant;
 use crate::engine::{ConnectOptions, Outgoing, Stream, TcpOptions};
-use crate::health::Failure;
+use crate::health::{Failure, is_old};
 use crate::snapshot::{TcpSocket, Upstream};
 use crate::upstream::EndpointIdentity;
 use std::io;
@@ -17,8 +17,11 @@ pub(super) struct UpstreamConnection {
     pub stream: Stream,
     /// It was idle before: its endpoint may have closed it in this moment.
     pub reused: bool,
+    /// It is not to be kept after the present request, and its endpoint is told so.
+    pub is_last: bool,
     /// Whose it is: a client's id, or [`ANYBODY`].
     owner: u64,
+    use_so_far: Use,
     open: Open,
 }
 
@@ -38,13 +41,22 @@ impl UpstreamConnection {
     fn new(
         context: &Context,
         stream: Stream,
+        upstream: &Upstream,
         endpoint: &Arc<EndpointIdentity>,
         owner: u64,
-        reused: bool,
+        before: Option<Use>,
     ) -> UpstreamConnection {
         endpoint.stats.shard(context.worker).connections_active.inc();
         let open = Open { endpoint: endpoint.clone(), worker: context.worker };
-        UpstreamConnection { stream, reused, owner, open }
+        let now = context.engine.now();
+        let use_so_far = match before {
+            Some(Use { since, requests }) => Use { since, requests: requests.saturating_add(1) },
+            None => Use { since: now, requests: 1 },
+        };
+        let Use { since, requests } = use_so_far;
+        let is_last =
+            requests >= upstream.connection_requests_max || is_old(now - since, upstream.connection_age_max, since.0);
+        UpstreamConnection { stream, reused: before.is_some(), is_last, owner, use_so_far, open }
     }
 
     /// Whose a connection to this upstream is that carries this client's requests.
@@ -53,9 +65,14 @@ impl UpstreamConnection {
     }
 
     /// An idle connection of this owner to `endpoint`, if there is one.
-    pub(super) fn idle(context: &Context, endpoint: &Arc<EndpointIdentity>, owner: u64) -> Option<UpstreamConnection> {
-        let stream = context.idle.take(endpoint.id, owner, context.worker)?;
-        Some(UpstreamConnection::new(context, stream, endpoint, owner, true))
+    pub(super) fn idle(
+        context: &Context,
+        upstream: &Upstream,
+        endpoint: &Arc<EndpointIdentity>,
+        owner: u64,
+    ) -> Option<UpstreamConnection> {
+        let (stream, before) = context.idle.take(endpoint.id, owner, context.worker)?;
+        Some(UpstreamConnection::new(context, stream, upstream, endpoint, owner, Some(before)))
     }
 
     /// A new connection to `endpoint`, within the upstream's connect timeout and before `deadline`. `header` is what it
@@ -84,7 +101,7 @@ impl UpstreamConnection {
         let failure = match connected {
             Ok(Ok(stream)) => {
                 upstream_stats.connect_duration.record(context.engine.now() - started);
-                return Ok(UpstreamConnection::new(context, stream, endpoint, owner, false));
+                return Ok(UpstreamConnection::new(context, stream, upstream, endpoint, owner, None));
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Failure::ConnectTimeout,
             Ok(Err(error)) if is_of_source(&error) => {
@@ -110,12 +127,12 @@ impl UpstreamConnection {
 
     /// Keeps the connection for another request: of this client, if it is this client's.
     pub(super) fn keep(self, context: &Context, upstream: &Upstream, client: &Client) {
-        let UpstreamConnection { stream, open, owner, .. } = self;
-        if owner != ANYBODY && !client.bind(open.endpoint.id) {
+        let UpstreamConnection { stream, open, owner, use_so_far, is_last, .. } = self;
+        if is_last || (owner != ANYBODY && !client.bind(open.endpoint.id)) {
             return;
         }
         let (max, timeout) = (upstream.idle_connections_max, upstream.idle_timeout);
-        context.idle.put(stream, &open.endpoint, owner, max, timeout, context.worker);
+        context.idle.put(stream, &open.endpoint, (owner, use_so_far), max, timeout, context.worker);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A connection that began with a PROXY header speaks for one client, its owner: nobody else is given it, and it is closed
 //! with the owner's own connection.
 
+use crate::base::Instant;
 use crate::engine::{Engine, Parking, Stream, Ticket};
 use crate::upstream::EndpointIdentity;
 use std::cell::RefCell;
@@ -37,6 +38,16 @@ struct Place {
 
 struct Idle {
     endpoint: Arc<EndpointIdentity>,
+    use_so_far: Use,
+}
+
+/// How a connection has been used so far.
+#[derive(Clone, Copy)]
+pub(super) struct Use {
+    /// When it was opened.
+    pub since: Instant,
+    /// Requests that it has carried, the present one included.
+    pub requests: u32,
 }
 
 impl IdleConnections {
@@ -49,7 +60,7 @@ impl IdleConnections {
         &self,
         stream: Stream,
         endpoint: &Arc<EndpointIdentity>,
-        owner: u64,
+        (owner, use_so_far): (u64, Use),
         max: u32,
         timeout: Duration,
         worker: usize,
@@ -64,13 +75,13 @@ impl IdleConnections {
             return;
         }
         let until = self.engine.now() + timeout;
-        let ticket = self.parking.park(stream, until, Idle { endpoint: endpoint.clone() });
+        let ticket = self.parking.park(stream, until, Idle { endpoint: endpoint.clone(), use_so_far });
         places.open.push(Place { ticket, owner });
         endpoint.stats.shard(worker).connections_idle.inc();
     }
 
     /// An idle connection of this owner on which nothing has happened.
-    pub(super) fn take(&self, endpoint: u32, owner: u64, worker: usize) -> Option<Stream> {
+    pub(super) fn take(&self, endpoint: u32, owner: u64, worker: usize) -> Option<(Stream, Use)> {
         loop {
             let mut by_endpoint = self.by_endpoint.borrow_mut();
             let places = &mut by_endpoint.get_mut(endpoint as usize)?.open;
@@ -81,7 +92,7 @@ impl IdleConnections {
             parked.record.endpoint.stats.shard(worker).connections_idle.dec();
             // An endpoint that spoke unasked or closed: its connection is of no use.
             if !parked.stream.is_readable() {
-                return Some(parked.stream);
+                return Some((parked.stream, parked.record.use_so_far));
             }
         }
     }

@@ -217,6 +217,7 @@ stats! {
         connections_refused: counter count "Connections that were not let in; the reason is in the failures.";
         connections_shed: counter count "Waiting connections closed because memory was short.";
         clients_uncounted: counter count "Connections let in although their client could not be counted.";
+        keep_alive_ended: counter count "Last responses of keep-alive connections because of their number of requests or their age.";
         connections_drained: counter count "Connections that ended by themselves during a drain.";
         connections_cut: counter count "Connections cut off at the deadline of a drain.";
         proxy_headers: counter count "PROXY headers received that said who the client is.";

@@ -57,7 +57,8 @@ impl Attempt<'_> {
         let scene = self.scene;
         let (mut request, mut source) =
             pair.open(&scene.context.engine, &connection.stream, self.route.response_body_idle_timeout);
-        let forwarding = forwarding(scene, self.record);
+        let keep_alive = !connection.is_last;
+        let forwarding = Forwarding { keep_alive, ..forwarding(scene, self.record) };
         request.request_head(scene.request, &forwarding);
         let has_body = !matches!(scene.request.body, BodyLength::Empty | BodyLength::Exact(0));
         let mut progress = Progress { reused: connection.reused, body_begun: has_body };

@@ -181,7 +181,7 @@ async fn try_endpoint(
     attempt.record.endpoint = Some(endpoint.address.clone());
     let _load = Load::new(endpoint, context.worker);
     let owner = UpstreamConnection::owner(attempt.upstream, client);
-    if let Some(connection) = UpstreamConnection::idle(context, endpoint, owner) {
+    if let Some(connection) = UpstreamConnection::idle(context, attempt.upstream, endpoint, owner) {
         attempt.record.connection_reused = true;
         match pin!(attempt.run(connection, pair, body, sink)).await {
             Err(error) if error.stale && error.may_repeat(request) => {}

@@ -192,7 +192,11 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     let outcome = match head {
         Ok(()) => {
             reader.expect(stream, request.body);
-            let keep_alive = request.keep_alive && !client.listener.is_draining(context);
+            let goes_on = client.may_go_on(settings);
+            if request.keep_alive && !goes_on {
+                client.stats().keep_alive_ended.inc();
+            }
+            let keep_alive = request.keep_alive && goes_on && !client.listener.is_draining(context);
             let invited = Cell::new(!request.expect_continue);
             let scene =
                 Scene { context, view: &view, settings, client, stream, request, keep_alive, invited: &invited };

@@ -47,6 +47,8 @@ fn snapshot(endpoints: u16) -> Snapshot {
         retries: 1,
         idle_connections_max: 1,
         idle_timeout: second,
+        connection_requests_max: u32::MAX,
+        connection_age_max: None,
         drain_timeout: None,
         connect: ConnectSettings::default(),
         proxy_protocol: None,

@@ -49,6 +49,8 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
             retries: upstream.retries,
             idle_connections_max: upstream.idle_connections_max,
             idle_timeout: upstream.idle_timeout,
+            connection_requests_max: upstream.connection_requests_max,
+            connection_age_max: upstream.connection_age_max,
             drain_timeout: upstream.drain_timeout,
             connect: upstream.connect,
             proxy_protocol: upstream.proxy_protocol,

@@ -165,6 +165,8 @@ const NO_KEEPALIVE: Presence = Presence::Optional { example: "\"60s\"", without:
 const NO_USER_TIMEOUT: Presence =
     Presence::Optional { example: "\"30s\"", without: "as long as the kernel sends again, about 15 minutes" };
 
+const REQUESTS: Kind = Kind::Integer { min: 1, max: 4_000_000_000 };
+
 const RATE: Kind = Kind::Rate { max: 1 << 40 };
 
 /// The keys above all tables, and the tables themselves.
@@ -405,6 +407,19 @@ pub static LISTENER: Table = Table {
             "\"75s\"",
             "From the end of a response to the first byte of the next request.",
         ),
+        Key {
+            name: "keep_alive_requests_max",
+            kind: REQUESTS,
+            presence: Presence::Optional { example: "10_000", without: "no limit" },
+            help: "Requests of one connection; the last response says that it is the last.",
+            protocols: &["http"],
+        },
+        http(
+            "keep_alive_age_max",
+            time_or_off(MONTH),
+            "\"1h\"",
+            "After so long, a connection ends with its next response, so that clients spread anew over gateways and workers. Up to a tenth less, by chance, so that not all come back at once.",
+        ),
         http("send_timeout", time(HOUR), "\"30s\"", "How long a client may take none of what it is sent."),
         http(
             "response_rate_min",
@@ -578,6 +593,18 @@ pub static UPSTREAM: Table = Table {
             time(MONTH),
             Presence::Default("\"30s\""),
             "How long an idle connection is kept. Best shorter than what the endpoint itself keeps.",
+        ),
+        key(
+            "connection_requests_max",
+            REQUESTS,
+            Presence::Optional { example: "10_000", without: "no limit" },
+            "Requests that one connection to an endpoint carries; the last one says `Connection: close`.",
+        ),
+        key(
+            "connection_age_max",
+            time_or_off(MONTH),
+            Presence::Default("\"1h\""),
+            "After so long, or up to a tenth less, a connection to an endpoint carries one more request at most, so that what stands behind the address may change.",
         ),
         key(
             "drain_timeout",

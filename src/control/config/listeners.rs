@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::report::{Mistake, Place};
 use super::settings::ListenerSettings;
 use super::sockets;
-use super::upstreams::{Upstreams, count};
+use super::upstreams::{Upstreams, count, count_if_any};
 use super::values::{self, Source, shown};
 use crate::base::{Address, Networks};
 use crate::health::{PaceRule, Rate};
@@ -254,6 +254,8 @@ fn http_settings(reader: &Reader<'_, '_>) -> HttpSettings {
         request_head_timeout: reader.duration("request_head_timeout"),
         request_body_pace: pace("request_body_idle_timeout", "request_body_rate_min"),
         keep_alive_timeout: reader.duration("keep_alive_timeout"),
+        keep_alive_requests_max: count_if_any(reader, "keep_alive_requests_max"),
+        keep_alive_age_max: reader.duration_or_off("keep_alive_age_max"),
         response_pace: pace("send_timeout", "response_rate_min"),
         tunnel_idle_timeout: reader.duration("tunnel_idle_timeout"),
         abort_on_close: reader.boolean("abort_on_close"),

@@ -95,6 +95,9 @@ pub struct UpstreamSettings {
     /// See [`crate::snapshot::Upstream::idle_connections_max`].
     pub idle_connections_max: u32,
     pub idle_timeout: Duration,
+    /// See [`crate::snapshot::Upstream::connection_requests_max`].
+    pub connection_requests_max: u32,
+    pub connection_age_max: Option<Duration>,
     /// See [`crate::snapshot::Upstream::drain_timeout`].
     pub drain_timeout: Option<Duration>,
     /// See [`crate::snapshot::Upstream::connect`].

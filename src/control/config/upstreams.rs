@@ -162,6 +162,8 @@ fn stand_in(name: &str) -> UpstreamSettings {
         retries: 0,
         idle_connections_max: 0,
         idle_timeout: std::time::Duration::ZERO,
+        connection_requests_max: u32::MAX,
+        connection_age_max: None,
         drain_timeout: None,
         connect: ConnectSettings::default(),
         proxy_protocol: None,
@@ -180,6 +182,8 @@ fn read_one(name: &str, reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) ->
         retries: count(reader, "retries"),
         idle_connections_max: count(reader, "idle_connections_max"),
         idle_timeout: reader.duration("idle_timeout"),
+        connection_requests_max: count_if_any(reader, "connection_requests_max"),
+        connection_age_max: reader.duration_or_off("connection_age_max"),
         drain_timeout: reader.duration_or_off("drain_timeout"),
         proxy_protocol: proxy_header(reader),
     }
@@ -214,6 +218,11 @@ fn proxy_header(reader: &Reader<'_, '_>) -> Option<ProxyHeader> {
         })),
         _ => None,
     }
+}
+
+/// A count that has no limit where the key is absent.
+pub fn count_if_any(reader: &Reader<'_, '_>, key: &str) -> u32 {
+    reader.optional_integer(key).map_or(u32::MAX, |count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// A count whose limit in the key list is far below `u32::MAX`.

@@ -137,7 +137,7 @@ impl Changes {
             });
         }
         let settings = |of: &Upstream| {
-            let idle = (of.idle_connections_max, of.idle_timeout);
+            let idle = (of.idle_connections_max, of.idle_timeout, of.connection_requests_max, of.connection_age_max);
             (of.balance, of.connect_timeout, of.retries, idle, of.drain_timeout)
         };
         let begun = (&old.proxy_protocol, &old.connect) != (&new.proxy_protocol, &new.connect);
@@ -167,7 +167,8 @@ impl fmt::Display for Changes {
 fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapshot, &Listener)) -> bool {
     let times = |http: &HttpSettings| {
         let of_request = (http.request_head_timeout, http.request_body_pace);
-        (of_request, http.keep_alive_timeout, http.response_pace, http.tunnel_idle_timeout)
+        let keep_alive = (http.keep_alive_timeout, http.keep_alive_requests_max, http.keep_alive_age_max);
+        (of_request, keep_alive, http.response_pace, http.tunnel_idle_timeout)
     };
     let limits = |http: &HttpSettings| (http.head_max, http.headers_max, http.target_max, http.body_max);
     let protocol = match (&old.protocol, &new.protocol) {
