@@ -12,7 +12,7 @@ mod protocol;
 #[allow(dead_code)]
 mod router;
 
-use ringgate::balancer::{Balance, Picker};
+use ringgate::balancer::{Ask, Balance, Picker, Plan, Policy};
 use ringgate::protocol::http::{Method, PathPolicy, RequestHead, ResponseHead, Version};
 use ringgate::protocol::http1::{
     Forwarding, HeadLimits, ResponseOptions, parse_request, parse_response, write_request, write_response,
@@ -20,6 +20,7 @@ use ringgate::protocol::http1::{
 use ringgate::telemetry::Histogram;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A case makes its input once and does its work as often as it is told.
@@ -115,10 +116,11 @@ fn route(routes: u32, times: u64) {
 
 fn pick(balance: Balance, times: u64) {
     let endpoints = balancer::endpoints(1000, |index| 1 + index % 100);
-    let mut picker = Picker::new(balance, &endpoints, 1);
+    let plan = Plan::new(Arc::new(Policy::new(balance)), &endpoints);
+    let mut picker = Picker::default();
     for random in 0..times {
         let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        black_box(picker.pick(black_box(&endpoints), &[], random));
+        black_box(picker.pick(black_box(&plan), &endpoints, &Ask { tried: &[], random }));
     }
 }
 

@@ -2,7 +2,7 @@
 //! generation number. Compiled by `control`, read by workers. No behaviour lives here
 //! beyond the swap itself ([`Published`]).
 
-use crate::balancer::Balance;
+use crate::balancer::{Planned, Policy};
 use crate::base::{Address, Networks, Sharded};
 use crate::health::{PaceRule, Rate};
 use crate::router::{PathPolicy, Router};
@@ -230,9 +230,11 @@ pub struct Upstream {
     /// What outlives this snapshot.
     pub identity: Arc<UpstreamIdentity>,
     /// How an endpoint is picked.
-    pub balance: Balance,
+    pub policy: Arc<Policy>,
     /// Each address once, none with weight 0; none at all if the file gives each that weight.
     pub endpoints: Vec<Endpoint>,
+    /// Which of them take requests now, and in what proportion.
+    pub plan: Planned,
     /// From the start of one connection attempt to its end.
     pub connect_timeout: Duration,
     /// Further attempts after the first, each on an endpoint not tried yet.
@@ -251,6 +253,13 @@ pub struct Upstream {
     pub connect: ConnectSettings,
     /// What each connection to an endpoint begins with.
     pub proxy_protocol: Option<ProxyHeader>,
+}
+
+impl Upstream {
+    /// Follows the conditions of the endpoints: whoever has changed one calls this. False if nothing is to be done.
+    pub fn replan(&self) -> bool {
+        self.plan.replan(&self.endpoints)
+    }
 }
 
 /// The version of a PROXY header that is sent.

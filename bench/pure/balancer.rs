@@ -1,7 +1,7 @@
 //! One pick among few and many endpoints, of equal and of different weights.
 
 use criterion::Criterion;
-use ringgate::balancer::{Balance, Picker};
+use ringgate::balancer::{Ask, Balance, Picker, Plan, Policy};
 use ringgate::upstream::{Endpoint, EndpointIdentity};
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +13,7 @@ pub fn endpoints(count: u32, weight: impl Fn(u32) -> u32) -> Vec<Endpoint> {
         let address = SocketAddr::from((Ipv4Addr::from(index), 80)).into();
         let identity = EndpointIdentity::new(index, "upstream", address, 1);
         identity.in_flight.store(index % 7, Ordering::Relaxed);
-        Endpoint { identity: Arc::new(identity), weight: weight(index) }
+        Endpoint { identity: Arc::new(identity), weight: weight(index), placement: Default::default() }
     };
     (0..count).map(endpoint).collect()
 }
@@ -26,12 +26,13 @@ pub fn pick(criterion: &mut Criterion) {
         for count in [3, 1000, 10_000] {
             for (weights, modulus) in [("equal", 1), ("weighted", 100)] {
                 let endpoints = endpoints(count, |index| 1 + index % modulus);
-                let mut picker = Picker::new(balance, &endpoints, 1);
+                let plan = Plan::new(Arc::new(Policy::new(balance)), &endpoints);
+                let mut picker = Picker::default();
                 let mut random = 0u64;
                 group.bench_function(format!("{count} {weights}"), |bencher| {
                     bencher.iter(|| {
                         random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                        picker.pick(black_box(&endpoints), &[], random)
+                        picker.pick(black_box(&plan), &endpoints, &Ask { tried: &[], random })
                     });
                 });
             }

@@ -2,7 +2,7 @@
 
 use crate::balancer::endpoints;
 use criterion::Criterion;
-use ringgate::balancer::Balance;
+use ringgate::balancer::{Balance, Planned, Policy};
 use ringgate::base::Sharded;
 use ringgate::snapshot::{Published, Snapshot, Upstream};
 use ringgate::telemetry::Histogram;
@@ -13,9 +13,11 @@ use std::time::Duration;
 
 /// A thousand upstreams of ten endpoints.
 fn snapshot(generation: u64) -> Snapshot {
+    let policy = Arc::new(Policy::new(Balance::RoundRobin));
     let upstream = |index: u32| Upstream {
         identity: Arc::new(UpstreamIdentity { name: format!("upstream-{index}"), stats: Sharded::new(1) }),
-        balance: Balance::RoundRobin,
+        plan: Planned::new(Arc::clone(&policy), &endpoints(10, |_| 1)),
+        policy: Arc::clone(&policy),
         endpoints: endpoints(10, |_| 1),
         connect_timeout: Duration::from_secs(1),
         retries: 1,

@@ -1,8 +1,12 @@
 //! Endpoints + load + random number → endpoint. Pure: no clock, and randomness comes in as a number. One algorithm a file.
 //!
-//! `connection` keeps one [`Picker`] for each worker and upstream of a snapshot, and asks it once per attempt.
+//! Control makes a [`Plan`] of an upstream's endpoints and their conditions; `connection` keeps one [`Picker`] for each
+//! worker and upstream of a snapshot, and asks it once per attempt.
 
 mod least_request;
+mod levels;
+mod plan;
+mod planned;
 mod random;
 mod round_robin;
 mod weighted;
@@ -10,10 +14,15 @@ mod weighted;
 #[cfg(test)]
 mod tests;
 
+pub use levels::ONE;
+pub use plan::Plan;
+pub use planned::Planned;
+
 use crate::upstream::Endpoint;
-use least_request::LeastRequest;
-use random::Random;
+use plan::Group;
 use round_robin::RoundRobin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How an endpoint is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,42 +35,97 @@ pub enum Balance {
     Random,
 }
 
-/// What one worker keeps of one upstream between picks.
-#[derive(Debug)]
-pub struct Picker(Algorithm);
+/// What becomes of a request when no endpoint serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fail {
+    /// It is tried with an endpoint that is ejected or down: verdicts may be wrong. Draining and disabled ones are left alone.
+    Open,
+    /// It is refused at once.
+    Closed,
+}
 
-#[derive(Debug)]
-enum Algorithm {
-    RoundRobin(RoundRobin),
-    LeastRequest(LeastRequest),
-    Random(Random),
+/// All that a configuration says of how an upstream's endpoints are picked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub balance: Balance,
+    pub fail: Fail,
+    /// Where the gateway is; endpoints of the same zone are preferred.
+    pub zone: Option<Arc<str>>,
+    /// By how much the endpoints of a level may be asked for more than their part before the next level helps, in
+    /// thousandths; [`ONE`] or more.
+    pub overprovisioning: u32,
+}
+
+impl Policy {
+    /// As a configuration that says nothing else.
+    pub fn new(balance: Balance) -> Policy {
+        Policy { balance, fail: Fail::Open, zone: None, overprovisioning: 1400 }
+    }
+}
+
+/// What is asked of a picker for one attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Indexes of the endpoints that this request has been sent to already; none of them is picked.
+    pub tried: &'a [u32],
+    /// A fresh number.
+    pub random: u64,
+}
+
+/// What one worker keeps of one upstream between picks.
+#[derive(Debug, Default)]
+pub struct Picker {
+    /// The epoch of the plan that `rounds` follow.
+    epoch: u64,
+    /// By group.
+    rounds: Vec<RoundRobin>,
 }
 
 impl Picker {
-    /// `random` decides where round robin starts, so that workers and snapshots do not all begin with the same endpoint.
-    pub fn new(balance: Balance, endpoints: &[Endpoint], random: u64) -> Picker {
-        let weights = || endpoints.iter().map(|endpoint| endpoint.weight);
-        Picker(match balance {
-            Balance::RoundRobin => Algorithm::RoundRobin(RoundRobin::new(weights(), random)),
-            Balance::LeastRequest => Algorithm::LeastRequest(LeastRequest::new(weights())),
-            Balance::Random => Algorithm::Random(Random::new(weights())),
-        })
-    }
-
-    /// The index of the endpoint for the next attempt. `tried` are the indexes that this request has been sent to already;
-    /// none of them is picked. `endpoints` are those that the picker was made for. `random` is a fresh number.
+    /// The index of the endpoint for the next attempt. `endpoints` are those that the plan was made for.
     ///
-    /// `None` where there is no endpoint or all were tried.
+    /// `None` where there is no endpoint to pick or all were tried.
     #[inline]
-    pub fn pick(&mut self, endpoints: &[Endpoint], tried: &[u32], random: u64) -> Option<usize> {
-        let picked = match &mut self.0 {
-            Algorithm::RoundRobin(algorithm) => algorithm.pick(tried),
-            Algorithm::LeastRequest(algorithm) => algorithm.pick(endpoints, tried, random),
-            Algorithm::Random(algorithm) => algorithm.pick(tried, random),
-        };
+    pub fn pick(&mut self, plan: &Plan, endpoints: &[Endpoint], ask: &Ask<'_>) -> Option<usize> {
+        if self.epoch != plan.epoch {
+            self.follow(plan, ask.random);
+        }
+        let first = plan.group_at(mix(!ask.random));
+        let picked = self.pick_of(plan, first, endpoints, ask).or_else(|| {
+            let others = (0..plan.groups.len()).filter(|group| *group != first);
+            others.into_iter().find_map(|group| self.pick_of(plan, group, endpoints, ask))
+        });
         // Endpoints of another snapshot would be the caller's mistake; it costs an attempt and no panic.
         picked.filter(|index| *index < endpoints.len())
     }
+
+    #[inline]
+    fn pick_of(&mut self, plan: &Plan, at: usize, endpoints: &[Endpoint], ask: &Ask<'_>) -> Option<usize> {
+        let group: &Group = plan.groups.get(at)?;
+        match plan.policy.balance {
+            Balance::RoundRobin => self.rounds.get_mut(at)?.pick(plan, group, ask.tried, ask.random),
+            Balance::LeastRequest => least_request::pick(plan, group, endpoints, ask.tried, ask.random),
+            Balance::Random => random::pick(plan, group, ask.tried, ask.random),
+        }
+    }
+
+    /// Another plan is in force.
+    #[cold]
+    fn follow(&mut self, plan: &Plan, random: u64) {
+        self.epoch = plan.epoch;
+        if plan.policy.balance == Balance::RoundRobin {
+            self.rounds.resize_with(plan.groups.len(), RoundRobin::default);
+            for (round, group) in self.rounds.iter_mut().zip(&plan.groups) {
+                round.follow(group, mix(random));
+            }
+        }
+    }
+}
+
+fn in_flight(endpoints: &[Endpoint], index: usize) -> u64 {
+    endpoints
+        .get(index)
+        .map_or(u64::from(u32::MAX), |endpoint| u64::from(endpoint.identity.in_flight.load(Ordering::Relaxed)))
 }
 
 /// Turns one random number into another, equally good (the output function of SplitMix64, Steele et al. 2014).

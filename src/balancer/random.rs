@@ -5,17 +5,8 @@
 //! has ln ln n. Not for few slow requests: use `least_request`. Not where an even spread of few requests matters: use
 //! `round_robin`.
 
-use super::weighted::Weighted;
+use super::plan::{Group, Plan};
 
-#[derive(Debug)]
-pub(super) struct Random(Weighted);
-
-impl Random {
-    pub fn new(weights: impl Iterator<Item = u32>) -> Random {
-        Random(Weighted::new(weights))
-    }
-
-    pub fn pick(&mut self, tried: &[u32], random: u64) -> Option<usize> {
-        self.0.draw_except(tried, random)
-    }
+pub(super) fn pick(plan: &Plan, group: &Group, tried: &[u32], random: u64) -> Option<usize> {
+    group.draw_except(plan, tried, random)
 }

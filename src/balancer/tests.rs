@@ -1,7 +1,7 @@
 //! What every algorithm promises: weights are respected, nothing tried is picked while another is left, nothing panics.
 
 use super::*;
-use crate::upstream::EndpointIdentity;
+use crate::upstream::{EndpointIdentity, EndpointState, Placement, Standing};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,18 +12,47 @@ const ALL: [Balance; 3] = [Balance::RoundRobin, Balance::LeastRequest, Balance::
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
     let endpoint = |(index, weight): (usize, &u32)| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)).into();
-        Endpoint { identity: Arc::new(EndpointIdentity::new(index as u32, "u", address, 1)), weight: *weight }
+        let identity = Arc::new(EndpointIdentity::new(index as u32, "u", address, 1));
+        Endpoint { identity, weight: *weight, placement: Placement::default() }
     };
     weights.iter().enumerate().map(endpoint).collect()
 }
 
+/// What one worker picks by.
+struct Worker {
+    endpoints: Vec<Endpoint>,
+    planned: Planned,
+    picker: Picker,
+}
+
+impl Worker {
+    fn new(policy: Policy, endpoints: &[Endpoint]) -> Worker {
+        let planned = Planned::new(Arc::new(policy), endpoints);
+        Worker { planned, endpoints: endpoints.to_vec(), picker: Picker::default() }
+    }
+
+    fn of(balance: Balance, endpoints: &[Endpoint]) -> Worker {
+        Worker::new(Policy::new(balance), endpoints)
+    }
+
+    fn pick(&mut self, tried: &[u32], random: u64) -> Option<usize> {
+        self.picker.pick(&self.planned.load(), &self.endpoints, &Ask { tried, random })
+    }
+}
+
+fn set(endpoint: &Endpoint, state: EndpointState, share: u16) {
+    endpoint.identity.condition.store(Standing { state, share, weight: None });
+}
+
 /// How often each endpoint is picked in `picks` picks with nothing in flight.
 fn shares(balance: Balance, weights: &[u32], picks: usize, seed: u64) -> Vec<usize> {
-    let endpoints = endpoints(weights);
-    let mut picker = Picker::new(balance, &endpoints, seed);
-    let mut counts = vec![0; weights.len()];
+    counts(&mut Worker::of(balance, &endpoints(weights)), picks, seed)
+}
+
+fn counts(worker: &mut Worker, picks: usize, seed: u64) -> Vec<usize> {
+    let mut counts = vec![0; worker.endpoints.len()];
     for at in 0..picks {
-        counts[picker.pick(&endpoints, &[], mix(seed.wrapping_add(at as u64 * 7919))).unwrap()] += 1;
+        counts[worker.pick(&[], mix(seed.wrapping_add(at as u64 * 7919))).unwrap()] += 1;
     }
     counts
 }
@@ -31,18 +60,17 @@ fn shares(balance: Balance, weights: &[u32], picks: usize, seed: u64) -> Vec<usi
 #[test]
 fn no_endpoint_is_no_pick() {
     for balance in ALL {
-        assert_eq!(Picker::new(balance, &[], 1).pick(&[], &[], 2), None);
-        assert_eq!(Picker::new(balance, &[], 1).pick(&[], &[0, 7], 2), None);
+        assert_eq!(Worker::of(balance, &[]).pick(&[], 2), None);
+        assert_eq!(Worker::of(balance, &[]).pick(&[0, 7], 2), None);
     }
 }
 
 #[test]
 fn round_robin_takes_equal_endpoints_in_turn() {
-    let endpoints = endpoints(&[1; 5]);
-    let mut picker = Picker::new(Balance::RoundRobin, &endpoints, 3);
-    let first = picker.pick(&endpoints, &[], 0).unwrap();
+    let mut worker = Worker::of(Balance::RoundRobin, &endpoints(&[1; 5]));
+    let first = worker.pick(&[], 0).unwrap();
     for turn in 1..20 {
-        assert_eq!(picker.pick(&endpoints, &[], 0), Some((first + turn) % 5));
+        assert_eq!(worker.pick(&[], 0), Some((first + turn) % 5));
     }
 }
 
@@ -50,8 +78,8 @@ fn round_robin_takes_equal_endpoints_in_turn() {
 fn round_robin_spreads_a_heavy_endpoint_evenly() {
     let endpoints = endpoints(&[5, 1, 1]);
     for seed in 0..50 {
-        let mut picker = Picker::new(Balance::RoundRobin, &endpoints, seed);
-        let picks: Vec<usize> = (0..70).map(|_| picker.pick(&endpoints, &[], 0).unwrap()).collect();
+        let mut worker = Worker::of(Balance::RoundRobin, &endpoints);
+        let picks: Vec<usize> = (0..70).map(|_| worker.pick(&[], seed).unwrap()).collect();
         for window in picks.windows(4) {
             assert!(window.contains(&0), "seed {seed}: {picks:?}");
         }
@@ -62,26 +90,42 @@ fn round_robin_spreads_a_heavy_endpoint_evenly() {
 fn round_robin_starts_differ() {
     let endpoints = endpoints(&[1; 16]);
     let starts: std::collections::HashSet<_> =
-        (0..64).map(|seed| Picker::new(Balance::RoundRobin, &endpoints, seed).pick(&endpoints, &[], 0)).collect();
+        (0..64).map(|seed| Worker::of(Balance::RoundRobin, &endpoints).pick(&[], mix(seed))).collect();
     assert!(starts.len() > 8);
+}
+
+#[test]
+fn round_robin_takes_a_new_plan_in_its_stride() {
+    let endpoints = endpoints(&[1, 2, 3, 4]);
+    let mut worker = Worker::of(Balance::RoundRobin, &endpoints);
+    counts(&mut worker, 101, 1);
+    set(&endpoints[3], EndpointState::Ejected, 1000);
+    assert!(worker.planned.replan(&endpoints));
+    assert_eq!(counts(&mut worker, 600, 2), [100, 200, 300, 0].map(|count: usize| count), "ejected");
+    set(&endpoints[3], EndpointState::Serving, 500);
+    assert!(worker.planned.replan(&endpoints));
+    let back = counts(&mut worker, 800, 3);
+    for (count, expected) in back.iter().zip([100usize, 200, 300, 200]) {
+        assert!(count.abs_diff(expected) <= 2, "{back:?}");
+    }
 }
 
 #[test]
 fn least_request_avoids_the_busy_one() {
     let endpoints = endpoints(&[1, 1]);
     endpoints[0].identity.in_flight.store(3, Ordering::Relaxed);
-    let mut picker = Picker::new(Balance::LeastRequest, &endpoints, 0);
+    let mut worker = Worker::of(Balance::LeastRequest, &endpoints);
     for random in 0..1000 {
-        assert_eq!(picker.pick(&endpoints, &[], mix(random)), Some(1));
+        assert_eq!(worker.pick(&[], mix(random)), Some(1));
     }
 }
 
 #[test]
 fn least_request_levels_load_by_weight() {
     let endpoints = endpoints(&[10, 20, 30, 40]);
-    let mut picker = Picker::new(Balance::LeastRequest, &endpoints, 0);
+    let mut worker = Worker::of(Balance::LeastRequest, &endpoints);
     for random in 0..1000 {
-        let index = picker.pick(&endpoints, &[], mix(random)).unwrap();
+        let index = worker.pick(&[], mix(random)).unwrap();
         endpoints[index].identity.in_flight.fetch_add(1, Ordering::Relaxed);
     }
     for endpoint in &endpoints {
@@ -97,6 +141,93 @@ fn a_huge_weight_beside_a_small_one() {
         assert!(counts[1] <= 1, "{balance:?} {counts:?}");
         assert!(counts[0].abs_diff(counts[2]) < 500, "{balance:?} {counts:?}");
     }
+}
+
+#[test]
+fn where_none_serves_the_policy_decides() {
+    let endpoints = endpoints(&[1; 4]);
+    let states = [EndpointState::Ejected, EndpointState::Down, EndpointState::Draining, EndpointState::Down];
+    for (endpoint, state) in endpoints.iter().zip(states) {
+        set(endpoint, state, 0);
+    }
+    let disabled = Standing { state: EndpointState::Down, share: 0, weight: Some(0) };
+    endpoints[3].identity.condition.store(disabled);
+    for balance in ALL {
+        let counts = counts(&mut Worker::of(balance, &endpoints), 1000, 9);
+        assert!(counts[0] > 300 && counts[1] > 300 && counts[2..] == [0, 0], "{balance:?} {counts:?}");
+        let closed = Policy { fail: Fail::Closed, ..Policy::new(balance) };
+        assert_eq!(Worker::new(closed, &endpoints).pick(&[], 1), None);
+    }
+}
+
+#[test]
+fn an_operators_weight_counts_in_place_of_the_configured_one() {
+    let endpoints = endpoints(&[1, 1, 1]);
+    let weight = |weight| Standing { weight: Some(weight), ..Standing::default() };
+    endpoints[0].identity.condition.store(weight(3));
+    endpoints[1].identity.condition.store(weight(0));
+    for balance in ALL {
+        let counts = counts(&mut Worker::of(balance, &endpoints), 4000, 3);
+        assert!(counts[0].abs_diff(3000) < 200 && counts[1] == 0, "{balance:?} {counts:?}");
+    }
+}
+
+#[test]
+fn backups_and_lower_priorities_wait_until_they_are_needed() {
+    let mut endpoints = endpoints(&[1; 4]);
+    endpoints[2].placement.priority = 1;
+    endpoints[3].placement.backup = true;
+    for balance in ALL {
+        endpoints.iter().for_each(|endpoint| set(endpoint, EndpointState::Serving, 1000));
+        let mut worker = Worker::of(balance, &endpoints);
+        let mut counts_with = |out: &[usize]| {
+            out.iter().for_each(|index| set(&endpoints[*index], EndpointState::Down, 0));
+            worker.planned.replan(&endpoints);
+            counts(&mut worker, 1000, 4)
+        };
+        assert_eq!(counts_with(&[])[2..], [0, 0]);
+        let half = counts_with(&[0]);
+        assert!(half[1].abs_diff(700) < 80 && half[2].abs_diff(300) < 80 && half[3] == 0, "{half:?}");
+        assert_eq!(counts_with(&[0, 1]), [0, 0, 1000, 0]);
+        assert_eq!(counts_with(&[0, 1, 2]), [0, 0, 0, 1000]);
+        // A request that has tried what is in use is better served by a backup than not at all.
+        set(&endpoints[0], EndpointState::Serving, 1000);
+        worker.planned.replan(&endpoints);
+        assert_eq!(worker.pick(&[0], 5), Some(3));
+        assert_eq!(worker.pick(&[0, 3], 5), None);
+    }
+}
+
+#[test]
+fn the_own_zone_is_preferred() {
+    let mut endpoints = endpoints(&[1; 4]);
+    let zone = |name: &str| Some(Arc::from(name));
+    for (endpoint, name) in endpoints.iter_mut().zip(["a", "a", "b", "c"]) {
+        endpoint.placement.zone = zone(name);
+    }
+    for balance in ALL {
+        endpoints.iter().for_each(|endpoint| set(endpoint, EndpointState::Serving, 1000));
+        let mut worker = Worker::new(Policy { zone: zone("a"), ..Policy::new(balance) }, &endpoints);
+        assert_eq!(counts(&mut worker, 1000, 4)[2..], [0, 0]);
+        set(&endpoints[0], EndpointState::Ejected, 0);
+        worker.planned.replan(&endpoints);
+        let spilt = counts(&mut worker, 1000, 4);
+        assert!(spilt[1].abs_diff(700) < 80 && spilt[2].abs_diff(150) < 60, "{spilt:?}");
+        // A zone that no endpoint is in changes nothing.
+        let mut worker = Worker::new(Policy { zone: zone("d"), ..Policy::new(balance) }, &endpoints);
+        assert!(counts(&mut worker, 900, 4)[1..].iter().all(|count| count.abs_diff(300) < 80));
+    }
+}
+
+#[test]
+fn replanning_changes_nothing_unless_a_condition_has() {
+    let endpoints = endpoints(&[1; 3]);
+    let planned = Planned::new(Arc::new(Policy::new(Balance::Random)), &endpoints);
+    let first = planned.load();
+    assert!(!planned.replan(&endpoints) && planned.is_current(&first));
+    set(&endpoints[0], EndpointState::Down, 0);
+    assert!(planned.replan(&endpoints) && !planned.is_current(&first));
+    assert_eq!(planned.load().available(), 2);
 }
 
 proptest! {
@@ -115,24 +246,39 @@ proptest! {
         }
     }
 
+    /// Conditions change under a worker's hands; whatever it picks then is the best that is left.
     #[test]
-    fn nothing_tried_is_picked(
-        weights in prop::collection::vec(prop_oneof![1u32..5, Just(65_535), Just(u32::MAX), Just(0)], 0..20),
-        picks in prop::collection::vec((prop::collection::vec(0u32..25, 0..20), any::<u64>()), 1..50),
-        loads in prop::collection::vec(any::<u32>(), 20),
-        seed: u64,
+    fn nothing_tried_and_nothing_out_of_service_is_picked(
+        all in prop::collection::vec((
+            prop_oneof![1u32..5, Just(65_535), Just(u32::MAX), Just(0)], any::<u32>(), 0u8..3, any::<bool>(), 0u8..3,
+        ), 0..20),
+        rounds in prop::collection::vec((
+            prop::collection::vec((0usize..4, prop_oneof![Just(1000u16), 0u16..1000], prop_oneof![
+                4 => Just(None), 1 => (0u16..9).prop_map(Some)
+            ]), 20),
+            prop::collection::vec((prop::collection::vec(0u32..25, 0..20), any::<u64>()), 1..12),
+        ), 1..6),
+        closed: bool,
     ) {
-        let endpoints = endpoints(&weights);
-        for (endpoint, load) in endpoints.iter().zip(loads) {
-            endpoint.identity.in_flight.store(load, Ordering::Relaxed);
+        let mut endpoints = endpoints(&all.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());
+        for (endpoint, (_, load, priority, backup, zone)) in endpoints.iter_mut().zip(&all) {
+            endpoint.identity.in_flight.store(*load, Ordering::Relaxed);
+            let zone = Some(Arc::from(zone.to_string()));
+            endpoint.placement = Placement { priority: *priority, backup: *backup, zone };
         }
         for balance in ALL {
-            let mut picker = Picker::new(balance, &endpoints, seed);
-            for (tried, random) in &picks {
-                let left = (0..weights.len()).any(|index| !is_tried(tried, index));
-                match picker.pick(&endpoints, tried, *random) {
-                    Some(index) => prop_assert!(index < weights.len() && !is_tried(tried, index)),
-                    None => prop_assert!(!left, "{balance:?} found none"),
+            let fail = if closed { Fail::Closed } else { Fail::Open };
+            let policy = Policy { fail, zone: Some(Arc::from("1")), ..Policy::new(balance) };
+            let mut worker = Worker::new(policy, &endpoints);
+            for (standings, picks) in &rounds {
+                for (endpoint, (state, share, weight)) in endpoints.iter().zip(standings) {
+                    let standing = Standing { state: EndpointState::ALL[*state], share: *share, weight: *weight };
+                    endpoint.identity.condition.store(standing);
+                }
+                worker.planned.replan(&endpoints);
+                for (tried, random) in picks {
+                    let found = worker.pick(tried, *random);
+                    prop_assert!(is_best(&endpoints, fail, tried, found), "{:?} {:?}", balance, found);
                 }
             }
         }
@@ -141,17 +287,39 @@ proptest! {
     #[test]
     fn a_retry_costs_round_robin_no_turn(weights in prop::collection::vec(1u32..9, 2..8), seed: u64) {
         // The endpoint that was tried keeps its place: the pick after the retry is what it would have been.
-        let endpoints = endpoints(&weights);
-        let mut picker = Picker::new(Balance::RoundRobin, &endpoints, seed);
+        let mut worker = Worker::of(Balance::RoundRobin, &endpoints(&weights));
         let mut counts = vec![0u32; weights.len()];
         let rounds = 100;
-        for _ in 0..rounds * weights.iter().sum::<u32>() {
-            let index = picker.pick(&endpoints, &[], 0).unwrap();
+        for at in 0..u64::from(rounds * weights.iter().sum::<u32>()) {
+            let index = worker.pick(&[], mix(seed ^ at)).unwrap();
             counts[index] += 1;
-            prop_assert_ne!(picker.pick(&endpoints, &(0..weights.len() as u32).collect::<Vec<_>>(), 0), Some(index));
+            prop_assert_eq!(worker.pick(&(0..weights.len() as u32).collect::<Vec<_>>(), 0), None);
         }
         for (count, weight) in counts.iter().zip(&weights) {
             prop_assert!(count.abs_diff(weight * rounds) <= 2);
         }
+    }
+}
+
+/// Whether `found` serves and was not tried; or, where none serves, is what the policy allows.
+fn is_best(endpoints: &[Endpoint], fail: Fail, tried: &[u32], found: Option<usize>) -> bool {
+    let standing = |endpoint: &Endpoint| endpoint.identity.condition.load();
+    let weight = |endpoint: &Endpoint| standing(endpoint).weight.map_or(endpoint.weight, u32::from);
+    let serves = |endpoint: &Endpoint| {
+        let Standing { state, share, .. } = standing(endpoint);
+        let thousandths = u64::from(weight(endpoint).saturating_mul(1000)) * u64::from(share) / 1000;
+        state == EndpointState::Serving && thousandths > 0
+    };
+    let last_resort = |endpoint: &Endpoint| standing(endpoint).state != EndpointState::Draining && weight(endpoint) > 0;
+    let none_serves = !endpoints.iter().any(serves);
+    let candidate = |endpoint: &Endpoint| match (none_serves, fail) {
+        (false, _) => serves(endpoint),
+        (true, Fail::Open) => last_resort(endpoint),
+        (true, Fail::Closed) => false,
+    };
+    let left = |index: usize| candidate(&endpoints[index]) && !is_tried(tried, index);
+    match found {
+        Some(index) => left(index),
+        None => !(0..endpoints.len()).any(left),
     }
 }

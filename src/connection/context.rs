@@ -9,7 +9,7 @@ use super::idle::IdleConnections;
 use super::memory::Memory;
 use super::opening::Refusals;
 use super::udp::Flows;
-use crate::balancer::Picker;
+use crate::balancer::{Ask, Picker, Plan};
 use crate::base::{Instant, Sharded};
 use crate::engine::{Engine, Parking};
 use crate::snapshot::{Destination, Phase, Published, Snapshot};
@@ -183,7 +183,13 @@ impl Context {
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// Made when first used: a snapshot may have many upstreams that this worker never sends to.
-    pickers: Vec<OnceCell<RefCell<Picker>>>,
+    pickers: Vec<OnceCell<RefCell<Planned>>>,
+}
+
+/// The plan of an upstream that this worker goes by, and its own state beside it.
+struct Planned {
+    plan: Arc<Plan>,
+    picker: Picker,
 }
 
 impl View {
@@ -196,11 +202,13 @@ impl View {
     pub(super) fn pick(&self, upstream: UpstreamIndex, tried: &[u32], engine: &Engine) -> Option<usize> {
         let index = upstream.0 as usize;
         let settings = self.snapshot.upstreams.get(index)?;
-        let picker = self
-            .pickers
-            .get(index)?
-            .get_or_init(|| RefCell::new(Picker::new(settings.balance, &settings.endpoints, engine.random())));
-        picker.borrow_mut().pick(&settings.endpoints, tried, engine.random())
+        let planned = || RefCell::new(Planned { plan: settings.plan.load(), picker: Picker::default() });
+        let mut planned = self.pickers.get(index)?.get_or_init(planned).borrow_mut();
+        if !settings.plan.is_current(&planned.plan) {
+            planned.plan = settings.plan.load();
+        }
+        let Planned { plan, picker } = &mut *planned;
+        picker.pick(plan, &settings.endpoints, &Ask { tried, random: engine.random() })
     }
 
     /// The upstream that a destination means this time.

@@ -16,7 +16,8 @@ pub enum EndpointState {
     Ejected = 1,
     /// Somebody takes it out of service: nothing new is sent to it, what is under way ends.
     Draining = 2,
-    /// Its probes fail, or have not been answered yet, or it was disabled.
+    /// Its probes fail, or have not been answered yet; or an operator disabled it, and then its weight is 0 too, so that it
+    /// is not tried even where nothing else is left.
     Down = 3,
 }
 

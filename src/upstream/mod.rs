@@ -83,6 +83,19 @@ pub struct Endpoint {
     pub identity: Arc<EndpointIdentity>,
     /// 1 to 65,535; an endpoint of weight 0 is not in the table.
     pub weight: u32,
+    /// Where it stands among the others.
+    pub placement: Placement,
+}
+
+/// Where an endpoint stands among the others of its upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// 0 is asked first.
+    pub priority: u8,
+    /// Asked only where none that is no backup is available.
+    pub backup: bool,
+    /// Where it is.
+    pub zone: Option<Arc<str>>,
 }
 
 /// What belongs to an upstream's name and survives every swap.

@@ -1,7 +1,7 @@
 //! The admin listener over a real socket, as curl and Prometheus see it.
 
 use super::*;
-use crate::balancer::Balance;
+use crate::balancer::{Balance, Planned, Policy};
 use crate::base::{Address, Networks, Sharded};
 use crate::health::Failure;
 use crate::snapshot::{
@@ -36,12 +36,14 @@ fn snapshot(endpoints: u16) -> Snapshot {
     };
     let endpoint = |port| {
         let address = SocketAddr::from(([10, 0, 0, 1], port)).into();
-        Endpoint { identity: registry.endpoint("api", &address), weight: 5 }
+        Endpoint { identity: registry.endpoint("api", &address), weight: 5, placement: Default::default() }
     };
-    let endpoints = (1..=endpoints).map(endpoint).collect();
+    let endpoints: Vec<Endpoint> = (1..=endpoints).map(endpoint).collect();
+    let policy = Arc::new(Policy::new(Balance::LeastRequest));
     let upstream = Upstream {
         identity: registry.upstream("api"),
-        balance: Balance::LeastRequest,
+        plan: Planned::new(Arc::clone(&policy), &endpoints),
+        policy,
         endpoints,
         connect_timeout: second,
         retries: 1,

@@ -142,7 +142,7 @@ fn upstream(upstream: &Upstream) -> UpstreamView {
     });
     UpstreamView {
         name: upstream.identity.name.clone(),
-        balance: match upstream.balance {
+        balance: match upstream.policy.balance {
             Balance::RoundRobin => "round_robin",
             Balance::LeastRequest => "least_request",
             Balance::Random => "random",

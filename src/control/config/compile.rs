@@ -2,8 +2,10 @@
 //! snapshot. Cannot fail: whatever could be wrong was found by `check`.
 
 use super::settings::Settings;
+use crate::balancer::Planned;
 use crate::snapshot::{Listener, Route, Snapshot, Upstream};
 use crate::upstream::{ClientTable, Endpoint, Registry};
+use std::sync::Arc;
 
 /// The snapshot of `settings`, with what the registry holds for its identities.
 pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> Snapshot {
@@ -37,13 +39,17 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
     });
     let routes = routes.collect();
     let upstreams = settings.upstreams.into_iter().map(|upstream| {
-        let identities = upstream.endpoints.iter();
-        let endpoints = identities
-            .map(|(address, weight)| Endpoint { identity: registry.endpoint(&upstream.name, address), weight: *weight })
-            .collect();
+        let endpoints = upstream.endpoints.into_iter().map(|endpoint| Endpoint {
+            identity: registry.endpoint(&upstream.name, &endpoint.address),
+            weight: endpoint.weight,
+            placement: endpoint.placement,
+        });
+        let endpoints: Vec<Endpoint> = endpoints.collect();
+        let policy = Arc::new(upstream.policy);
         Upstream {
             identity: registry.upstream(&upstream.name),
-            balance: upstream.balance,
+            plan: Planned::new(Arc::clone(&policy), &endpoints),
+            policy,
             endpoints,
             connect_timeout: upstream.connect_timeout,
             retries: upstream.retries,

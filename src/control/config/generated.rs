@@ -5,7 +5,7 @@
 
 use super::keys::{self, Key, Kind, Presence, Table, Word};
 use super::tests::golden;
-use super::values::{duration_text, size_text};
+use super::values::{duration_text, percent_text, size_text};
 use super::{Settings, load_text};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -89,6 +89,7 @@ fn range(kind: &Kind) -> String {
         Kind::Size { min, max, unlimited: false } => format!("{} to {}", size_text(*min), size_text(*max)),
         Kind::DurationOrOff { min, max } => format!("{} to {}, or \"off\"", duration_text(*min), duration_text(*max)),
         Kind::Rate { max } => format!("\"off\", or up to {}/s", size_text(*max)),
+        Kind::Percent { min, max } => format!("{} to {}", percent_text(*min), percent_text(*max)),
         Kind::Choice(words) | Kind::Words(Word::Of(words)) => {
             words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
         }
@@ -169,6 +170,7 @@ fn kind_schema(key: &Key) -> Value {
         }
         Kind::DurationOrOff { .. } => json!({ "type": "string", "pattern": "^(([0-9]+(d|h|m|s|ms))+|off)$" }),
         Kind::Rate { .. } => json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB|TiB)/s|off)$" }),
+        Kind::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+([.][0-9])?%$" }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Name => name,
         Kind::Address => json!({ "type": "string", "pattern": "^(.+:[0-9]+|unix:[/@].+)$" }),

@@ -66,6 +66,11 @@ pub enum Kind {
     Rate {
         max: u64,
     },
+    /// A percentage; the limits are in thousandths.
+    Percent {
+        min: u32,
+        max: u32,
+    },
     /// One of a fixed set of words.
     Choice(&'static [&'static str]),
     /// A name that other tables refer to.
@@ -84,7 +89,7 @@ pub enum Kind {
     UrlPath,
     /// The name of an upstream, or a table of names and weights.
     Upstream,
-    /// A list of `"host:port"` strings and `{ address, weight }` tables.
+    /// A list of `"host:port"` strings and tables such as `{ address, weight }`.
     Endpoints,
     /// A list of tables with keys of their own.
     Tables(&'static Table),
@@ -119,6 +124,8 @@ pub const UPSTREAMS_MAX: usize = 65_536;
 /// Endpoints of one upstream, after host names are resolved.
 pub const ENDPOINTS_MAX: usize = 4_096;
 pub const ENDPOINT_WEIGHT_MAX: u64 = 65_535;
+/// Of an endpoint. Each priority may be a group of its own that is looked at with each pick.
+pub const PRIORITY_MAX: u64 = 15;
 /// Upstreams of one weighted split.
 pub const SPLIT_PARTS_MAX: usize = 64;
 /// Hosts, methods, networks or listeners in one list.
@@ -197,6 +204,12 @@ pub static TOP: Table = Table {
             time(HOUR),
             Presence::Default("\"1s\""),
             "How long a keep-alive connection without a request may still bring one while its listener drains; the response says that it is the last. At most `drain_timeout`.",
+        ),
+        key(
+            "zone",
+            Kind::Name,
+            Presence::Optional { example: "\"eu-1a\"", without: "all zones are equal" },
+            "Where the gateway is. Endpoints with the same `zone` are preferred for as long as they can take the traffic.",
         ),
         key(
             "memory_max",
@@ -567,13 +580,25 @@ pub static UPSTREAM: Table = Table {
             "endpoints",
             Kind::Endpoints,
             Presence::Required { example: "[\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]" },
-            "Addresses \"host:port\" or \"unix:/path\", or { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
+            "Addresses \"host:port\" or \"unix:/path\", or tables such as { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
         ),
         key(
             "balance",
             Kind::Choice(&["least_request", "round_robin", "random"]),
             Presence::Default("\"least_request\""),
             "How an endpoint is picked: \"least_request\" takes the less busy of two drawn at random, \"round_robin\" goes round by weight, \"random\" draws by weight.",
+        ),
+        key(
+            "fail",
+            Kind::Choice(&["open", "closed"]),
+            Presence::Default("\"open\""),
+            "What is done with a request when no endpoint serves: \"open\" tries one that is ejected or down all the same, for verdicts may be wrong; \"closed\" answers with 503 at once. Endpoints that drain or are disabled get nothing either way.",
+        ),
+        key(
+            "overprovisioning",
+            Kind::Percent { min: 1_000, max: 10_000 },
+            Presence::Default("\"140%\""),
+            "What the endpoints of one priority, or of the gateway's own zone, may be asked for beyond their part before others help: with 140 % they take everything while 72 % of their weight serves, and 70 % of it while half serves.",
         ),
         key("connect_timeout", time(HOUR), Presence::Default("\"4s\""), "For one attempt to connect to an endpoint."),
         key(
@@ -673,6 +698,19 @@ pub static ENDPOINT: Table = Table {
             Kind::Integer { min: 0, max: ENDPOINT_WEIGHT_MAX },
             Presence::Default("1"),
             "Its share of the traffic, against the weights of the others; 0 takes no new requests.",
+        ),
+        key(
+            "priority",
+            Kind::Integer { min: 0, max: PRIORITY_MAX },
+            Presence::Default("0"),
+            "Endpoints of the lowest number take all traffic for as long as they can; the next ones take what those cannot.",
+        ),
+        key("backup", Kind::Boolean, Presence::Default("false"), "Asked only when none that is no backup is left."),
+        key(
+            "zone",
+            Kind::Name,
+            Presence::Optional { example: "\"eu-1a\"", without: "it is in no zone" },
+            "Where it is, to be compared with the gateway's own `zone`.",
         ),
     ],
 };

@@ -218,7 +218,8 @@ fn refuse_stream_upstreams(reader: &Reader<'_, '_>, destination: &Option<Destina
             let mistake = Mistake::error(title, reader.value_place("upstream"), "this listener speaks udp");
             reader.mistake(mistake.help("give the udp listener an upstream of its own, without `proxy_protocol`"));
         }
-        if let Some((unix, _)) = upstream.endpoints.iter().find(|(address, _)| address.is_unix()) {
+        let mut addresses = upstream.endpoints.iter().map(|endpoint| &endpoint.address);
+        if let Some(unix) = addresses.find(|address| address.is_unix()) {
             let title =
                 format!("upstream `{}` has the Unix socket {unix}, which UDP cannot go to", shown(&upstream.name));
             let mistake = Mistake::error(title, reader.value_place("upstream"), "this listener speaks udp");

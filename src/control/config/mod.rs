@@ -9,10 +9,11 @@
 //! | `keys` | every key, once, with kind, limits, default and help |
 //! | `files` | the file and its fragments, read and parsed |
 //! | `reader`, `values` | one table by its key list; the values that are written as strings |
-//! | `check`, `upstreams`, `listeners`, `sockets`, `routes`, `routers` | what the tables mean together |
+//! | `check`, `upstreams`, `balance`, `listeners`, `sockets`, `routes`, `routers` | what the tables mean together |
 //! | `settings`, `compile` | the outcome, and the snapshot from it |
 //! | `report` | mistakes, for people and for programs |
 
+mod balance;
 mod check;
 mod compile;
 mod files;
@@ -35,7 +36,9 @@ mod tests;
 pub use check::Resolve;
 pub use compile::compile;
 pub use report::Report;
-pub use settings::{EngineChoice, ListenerSettings, ProcessSettings, RouteSettings, Settings, UpstreamSettings};
+pub use settings::{
+    EndpointSettings, EngineChoice, ListenerSettings, ProcessSettings, RouteSettings, Settings, UpstreamSettings,
+};
 
 use files::Files;
 use report::{Level, Mistakes};

@@ -214,6 +214,22 @@ impl<'d, 'i> Reader<'d, 'i> {
         .unwrap_or_default()
     }
 
+    /// Thousandths.
+    pub fn percent(&self, name: &str) -> u32 {
+        let Some(Kind::Percent { min, max }) = self.spec(name).map(|key| &key.kind) else {
+            return 0;
+        };
+        self.value(name, |value| {
+            let percent = self.text_as(value, name, "a percentage such as \"50%\"", values::percent)?;
+            if !(*min..=*max).contains(&percent) {
+                self.out_of_range(value, name, &values::percent_text(*min), &values::percent_text(*max));
+                return None;
+            }
+            Some(percent)
+        })
+        .unwrap_or_default()
+    }
+
     /// The index of the word among those allowed.
     pub fn choice(&self, name: &str) -> usize {
         let Some(Kind::Choice(words)) = self.spec(name).map(|key| &key.kind) else {
@@ -390,7 +406,8 @@ impl<'d, 'i> Reader<'d, 'i> {
             DeValue::Table(_) => "a table",
         };
         let mistake = Mistake::error(title, self.place_of(value), format!("this is {given}"));
-        let of_units = wanted.starts_with("a duration") || wanted.starts_with("a size");
+        let of_units =
+            wanted.starts_with("a duration") || wanted.starts_with("a size") || wanted.starts_with("a percentage");
         let unquoted = matches!(value.get_ref(), DeValue::Integer(_)) && of_units;
         self.mistake(
             mistake.help_if_any(unquoted.then(|| "write it as a string, with its unit, in quotes".to_owned())),

@@ -1,11 +1,12 @@
 //! The checked settings: what a file says once nothing is wrong with it. Every reference is resolved, every value in
 //! range. Values only; `check` makes them, `compile` turns them into a snapshot.
 
-use crate::balancer::Balance;
+use crate::balancer::Policy;
 use crate::base::{Address, Networks};
 use crate::health::Rate;
 use crate::snapshot::{ConnectSettings, Destination, Protocol, ProxyHeader, SocketSettings};
 use crate::telemetry::access_log;
+use crate::upstream::Placement;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -82,13 +83,22 @@ pub struct RouteSettings {
     pub response_body_idle_timeout: Duration,
 }
 
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSettings {
+    pub address: Address,
+    pub weight: u32,
+    pub placement: Placement,
+}
+
 /// One `[upstream.NAME]`.
 #[derive(Debug)]
 pub struct UpstreamSettings {
     pub name: String,
-    pub balance: Balance,
+    /// See [`crate::snapshot::Upstream::policy`].
+    pub policy: Policy,
     /// Each address once, with a weight of 1 to 65,535; none if the file gives each the weight 0.
-    pub endpoints: Vec<(Address, u32)>,
+    pub endpoints: Vec<EndpointSettings>,
     pub connect_timeout: Duration,
     /// See [`crate::snapshot::Upstream::retries`].
     pub retries: u32,

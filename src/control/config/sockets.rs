@@ -2,6 +2,7 @@
 
 use super::reader::{Placed, Reader};
 use super::report::Mistake;
+use super::settings::EndpointSettings;
 use super::upstreams::count;
 use super::values;
 use crate::base::Address;
@@ -40,7 +41,7 @@ fn tcp(reader: &Reader<'_, '_>) -> TcpSocket {
 }
 
 /// The options of connections to `endpoints`.
-pub fn of_upstream(reader: &Reader<'_, '_>, endpoints: &[(Address, u32)]) -> ConnectSettings {
+pub fn of_upstream(reader: &Reader<'_, '_>, endpoints: &[EndpointSettings]) -> ConnectSettings {
     let transparent = reader.boolean("transparent");
     let mut settings = ConnectSettings {
         tcp: tcp(reader),
@@ -72,13 +73,13 @@ fn refuse_both(reader: &Reader<'_, '_>, source: &Placed<IpAddr>) {
     reader.mistake(mistake.and(reader.value_place("transparent"), "from the client's"));
 }
 
-fn refuse_other_family(reader: &Reader<'_, '_>, settings: &ConnectSettings, endpoints: &[(Address, u32)]) {
-    let unreachable = |address: &&(Address, u32)| match address.0.ip() {
+fn refuse_other_family(reader: &Reader<'_, '_>, settings: &ConnectSettings, endpoints: &[EndpointSettings]) {
+    let unreachable = |endpoint: &&EndpointSettings| match endpoint.address.ip() {
         Some(IpAddr::V4(_)) => settings.source_v4.is_none(),
         Some(IpAddr::V6(_)) => settings.source_v6.is_none(),
         None => false,
     };
-    if let Some((address, _)) = endpoints.iter().find(unreachable) {
+    if let Some(EndpointSettings { address, .. }) = endpoints.iter().find(unreachable) {
         let title = format!("`source_address` has no address to reach endpoint {address} from");
         let mistake = Mistake::error(title, reader.value_place("source_address"), "these are of the other IP version");
         reader.mistake(mistake.help("write a list with an IPv4 and an IPv6 address, or make two upstreams"));

@@ -1,19 +1,21 @@
 //! `[upstream.NAME]` tables → checked upstreams, and the references of others to them.
 
+use super::balance;
 use super::check::{Names, Resolve, unknown_name};
 use super::keys::{self, ENDPOINTS_MAX, PROXY_TLVS, SPLIT_PARTS_MAX, UPSTREAMS_MAX};
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
-use super::settings::UpstreamSettings;
+use super::settings::{EndpointSettings, UpstreamSettings};
 use super::sockets;
 use super::values::{self, EndpointAddress, shown};
-use crate::balancer::Balance;
+use crate::balancer::{Balance, Policy};
 use crate::base::Address;
 use crate::snapshot::{ConnectSettings, Destination, ProxyExtensions, ProxyHeader};
-use crate::upstream::UpstreamIndex;
+use crate::upstream::{Placement, UpstreamIndex};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -24,6 +26,8 @@ pub struct Upstreams<'d> {
     names: Names,
     places: Vec<Place>,
     used: RefCell<Vec<bool>>,
+    /// The gateway's own.
+    zone: Option<Arc<str>>,
     mistakes: &'d Mistakes,
 }
 
@@ -35,6 +39,7 @@ impl<'d> Upstreams<'d> {
             names: Names::default(),
             places: Vec::new(),
             used: RefCell::new(Vec::new()),
+            zone: tops.first().and_then(balance::zone),
             mistakes,
         };
         let mut resolver = Resolver { resolve, known: HashMap::new() };
@@ -71,7 +76,7 @@ impl<'d> Upstreams<'d> {
             reader
         });
         let settings = match &reader {
-            Some(reader) => read_one(name, reader, resolver),
+            Some(reader) => read_one(name, reader, self.zone.as_ref(), resolver),
             None => stand_in(name),
         };
         self.settings.push(settings);
@@ -156,7 +161,7 @@ fn split_weight(reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option
 fn stand_in(name: &str) -> UpstreamSettings {
     UpstreamSettings {
         name: name.to_owned(),
-        balance: Balance::LeastRequest,
+        policy: Policy::new(Balance::LeastRequest),
         endpoints: Vec::new(),
         connect_timeout: std::time::Duration::ZERO,
         retries: 0,
@@ -170,12 +175,16 @@ fn stand_in(name: &str) -> UpstreamSettings {
     }
 }
 
-fn read_one(name: &str, reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> UpstreamSettings {
-    let balance = [Balance::LeastRequest, Balance::RoundRobin, Balance::Random][reader.choice("balance").min(2)];
+fn read_one(
+    name: &str,
+    reader: &Reader<'_, '_>,
+    zone: Option<&Arc<str>>,
+    resolver: &mut Resolver<'_>,
+) -> UpstreamSettings {
     let endpoints = read_endpoints(reader, resolver);
     UpstreamSettings {
         name: name.to_owned(),
-        balance,
+        policy: balance::policy(reader, zone),
         connect: sockets::of_upstream(reader, &endpoints),
         endpoints,
         connect_timeout: reader.duration("connect_timeout"),
@@ -230,7 +239,7 @@ pub fn count(reader: &Reader<'_, '_>, key: &str) -> u32 {
     u32::try_from(reader.integer(key)).unwrap_or(u32::MAX)
 }
 
-fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(Address, u32)> {
+fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<EndpointSettings> {
     const FORM: &str = "a list of addresses such as [\"10.0.0.1:9000\"]";
     if !reader.required("endpoints") {
         return Vec::new();
@@ -240,7 +249,7 @@ fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(
     let mut addresses: HashMap<Address, Place> = HashMap::new();
     let mut endpoints = Vec::new();
     for item in items {
-        let Some((address, weight)) = read_endpoint(reader, item) else {
+        let Some((address, weight, placement)) = read_endpoint(reader, item) else {
             continue;
         };
         if let Some(first) = seen.insert(address.value.clone(), address.place.clone()) {
@@ -256,15 +265,15 @@ fn read_endpoints(reader: &Reader<'_, '_>, resolver: &mut Resolver<'_>) -> Vec<(
                 continue;
             }
             addresses.insert(resolved.clone(), address.place.clone());
-            endpoints.push((resolved, weight));
+            endpoints.push(EndpointSettings { address: resolved, weight, placement: placement.clone() });
         }
     }
     check_count(reader, items.len(), &endpoints);
-    endpoints.retain(|(_, weight)| *weight > 0);
+    endpoints.retain(|endpoint| endpoint.weight > 0);
     endpoints
 }
 
-fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[(Address, u32)]) {
+fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[EndpointSettings]) {
     let place = || reader.value_place("endpoints");
     if listed == 0 && matches!(reader.raw("endpoints").map(Spanned::get_ref), Some(DeValue::Array(_))) {
         let mistake = Mistake::error("this upstream has no endpoint", place(), "the list is empty");
@@ -274,27 +283,30 @@ fn check_count(reader: &Reader<'_, '_>, listed: usize, endpoints: &[(Address, u3
         let title = format!("more than {ENDPOINTS_MAX} endpoints in one upstream");
         reader.mistake(Mistake::error(title, place(), format!("these are {}", endpoints.len())));
     }
-    if !endpoints.is_empty() && endpoints.iter().all(|(_, weight)| *weight == 0) {
+    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.weight == 0) {
         let title = "every endpoint of this upstream has weight 0";
         reader.mistake(Mistake::warning(title, place(), "each request to it fails with 503"));
     }
 }
 
 /// An endpoint as a string or as a table; the weight of a mistake is 1.
-fn read_endpoint(reader: &Reader<'_, '_>, item: &Spanned<DeValue<'_>>) -> Option<(Placed<EndpointAddress>, u32)> {
+fn read_endpoint(
+    reader: &Reader<'_, '_>,
+    item: &Spanned<DeValue<'_>>,
+) -> Option<(Placed<EndpointAddress>, u32, Placement)> {
     const FORM: &str = "an address such as \"10.0.0.1:9000\"";
     match item.get_ref() {
         DeValue::Table(_) => {
             let inner = reader.inner(&keys::ENDPOINT, item)?;
-            let weight = count(&inner, "weight");
+            let (weight, placement) = (count(&inner, "weight"), balance::placement(&inner));
             if !inner.required("address") {
                 return None;
             }
-            inner.text_with("address", FORM, values::endpoint_address).map(|address| (address, weight))
+            inner.text_with("address", FORM, values::endpoint_address).map(|address| (address, weight, placement))
         }
         DeValue::String(_) => {
             let address = reader.text_as(item, "endpoints", FORM, values::endpoint_address)?;
-            Some((Placed { value: address, place: reader.place_of(item) }, 1))
+            Some((Placed { value: address, place: reader.place_of(item) }, 1, Placement::default()))
         }
         _ => reader.wrong_type(item, "an address \"host:port\", or a table { address, weight }", None),
     }

@@ -43,6 +43,27 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "this size is too large to count".to_owned())
 }
 
+/// `"50%"`, `"12.5%"`: thousandths.
+pub fn percent(text: &str) -> Result<u32, String> {
+    const FORM: &str = "a percentage is a number and a percent sign: \"50%\", \"12.5%\"";
+    let number = text.strip_suffix('%').ok_or(FORM)?;
+    let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.len() <= 6 && text.bytes().all(|digit| digit.is_ascii_digit());
+    if !digits(whole) || !digits(tenth) || tenth.len() > 1 {
+        return Err(FORM.to_owned());
+    }
+    let parse = |text: &str| text.parse::<u32>().map_err(|_| FORM.to_owned());
+    Ok(parse(whole)? * 10 + parse(tenth)?)
+}
+
+/// Thousandths as the file would write them.
+pub fn percent_text(thousandths: u32) -> String {
+    match thousandths % 10 {
+        0 => format!("{}%", thousandths / 10),
+        tenth => format!("{}.{tenth}%", thousandths / 10),
+    }
+}
+
 /// `"240B/s"`: a size a second; the word `off` is 0, no rate.
 pub fn rate(text: &str) -> Result<u64, String> {
     if text == "off" {

@@ -114,14 +114,17 @@ impl Changes {
 
     fn upstream(&mut self, old: &Upstream, new: &Upstream) {
         let name = &new.identity.name;
-        let before: HashMap<_, _> = old.endpoints.iter().map(|e| (&e.identity.address, e.weight)).collect();
+        let before: HashMap<_, _> = old.endpoints.iter().map(|e| (&e.identity.address, e)).collect();
         let after: HashSet<_> = new.endpoints.iter().map(|e| &e.identity.address).collect();
         for endpoint in &new.endpoints {
             let (address, weight) = (&endpoint.identity.address, endpoint.weight);
             let line = match before.get(address) {
                 None => format!("upstream `{name}`: endpoint {address} added"),
-                Some(earlier) if *earlier != weight => {
-                    format!("upstream `{name}`: endpoint {address} has weight {weight} instead of {earlier}")
+                Some(earlier) if earlier.weight != weight => {
+                    format!("upstream `{name}`: endpoint {address} has weight {weight} instead of {}", earlier.weight)
+                }
+                Some(earlier) if earlier.placement != endpoint.placement => {
+                    format!("upstream `{name}`: endpoint {address} has another priority, zone or part as a backup")
                 }
                 Some(_) => continue,
             };
@@ -138,7 +141,7 @@ impl Changes {
         }
         let settings = |of: &Upstream| {
             let idle = (of.idle_connections_max, of.idle_timeout, of.connection_requests_max, of.connection_age_max);
-            (of.balance, of.connect_timeout, of.retries, idle, of.drain_timeout)
+            (of.policy.clone(), of.connect_timeout, of.retries, idle, of.drain_timeout)
         };
         let begun = (&old.proxy_protocol, &old.connect) != (&new.proxy_protocol, &new.connect);
         if settings(old) != settings(new) || begun {

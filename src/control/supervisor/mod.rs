@@ -174,6 +174,10 @@ impl Supervisor {
         }
         let text = Changes::between(&old, &snapshot).to_string();
         self.published.publish(Arc::clone(&snapshot));
+        // For conditions that changed while it was made.
+        snapshot.upstreams.iter().for_each(|upstream| {
+            upstream.replan();
+        });
         bind::retire_removed(&old, &snapshot);
         bind::set_modes(&old, &snapshot);
         self.wake_workers();
