@@ -2,15 +2,16 @@
 //! a tcp listener and through upgraded connections; datagrams. Some are slow, some reset, some leave in the middle.
 
 use super::gate::Gate;
-use super::origin::{chunked, line};
-use super::story::{OTHER, Order, Part, pattern, play, wrong};
+use super::origin::{RESETS, RESETS_NOT, chunked, line};
+use super::socket::{Place, Socket};
+use super::story::{OTHER, Order, Part, is_short, pattern, play, wrong};
 use super::tally::Tally;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
 pub const COUNT: usize = 40;
@@ -23,8 +24,8 @@ pub async fn client(number: usize, gate: Rc<Gate>, tally: Rc<Tally>, until: Inst
         let kills = gate.kills.get();
         let (kind, work): (_, std::pin::Pin<Box<dyn Future<Output = io::Result<()>>>>) = match number % 8 {
             0..=3 => ("http", Box::pin(http(&gate, &tally, until))),
-            4 | 5 => ("tcp", Box::pin(stream(&gate, &tally, gate.tcp, ""))),
-            6 => ("tunnel", Box::pin(stream(&gate, &tally, gate.http, UPGRADE))),
+            4 | 5 => ("tcp", Box::pin(stream(&gate, &tally, &gate.tcp, ""))),
+            6 => ("tunnel", Box::pin(stream(&gate, &tally, &gate.http, UPGRADE))),
             _ => ("udp", Box::pin(datagrams(&gate, &tally))),
         };
         match timeout(PATIENCE, work).await {
@@ -42,10 +43,10 @@ pub async fn client(number: usize, gate: Rc<Gate>, tally: Rc<Tally>, until: Inst
 
 const UPGRADE: &str = "GET /0/0 HTTP/1.1\r\nHost: soak\r\nConnection: upgrade\r\nUpgrade: bytes\r\n\r\n";
 
-async fn connect(address: SocketAddr) -> io::Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(BufReader::new(stream))
+/// A connection to one of the two places of a listener.
+async fn connect(places: &[Place; 2], tally: &Tally) -> io::Result<BufReader<Socket>> {
+    let place = &places[usize::from(tally.random(3) == 0)];
+    Socket::connect(place).await.map(BufReader::new)
 }
 
 fn some_len(tally: &Tally) -> usize {
@@ -54,7 +55,7 @@ fn some_len(tally: &Tally) -> usize {
 
 /// A connection with some requests.
 async fn http(gate: &Gate, tally: &Tally, until: Instant) -> io::Result<()> {
-    let mut stream = connect(gate.http).await?;
+    let mut stream = connect(&gate.http, tally).await?;
     for _ in 0..1 + tally.random(60) {
         let posts = tally.random(4) == 0;
         let ids: Vec<(u64, usize)> = (0..if posts { 1 } else { 1 + tally.random(4) })
@@ -106,19 +107,19 @@ fn question(id: u64, len: usize, posts: bool, chunks: bool) -> Vec<u8> {
 }
 
 /// Asks, and goes away in the middle: with a reset or in order.
-async fn leave(mut stream: BufReader<TcpStream>, questions: &[u8], tally: &Tally) -> io::Result<()> {
+async fn leave(mut stream: BufReader<Socket>, questions: &[u8], tally: &Tally) -> io::Result<()> {
     let count = 1 + tally.random(questions.len() as u64) as usize;
     stream.get_mut().write_all(&questions[..count]).await?;
     sleep(Duration::from_millis(tally.random(20))).await;
     if tally.random(2) == 0 {
-        socket2::SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO))?;
+        stream.get_ref().break_off()?;
     }
     tally.add("clients that left", 1);
     Ok(())
 }
 
 /// Takes one answer. False if it is the connection's last.
-async fn answer(stream: &mut BufReader<TcpStream>, tally: &Tally, id: u64, len: usize) -> io::Result<bool> {
+async fn answer(stream: &mut BufReader<Socket>, tally: &Tally, id: u64, len: usize) -> io::Result<bool> {
     let first = line(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let (mut length, mut is_chunked, mut keeps, mut answered) = (None, false, true, None);
     loop {
@@ -161,9 +162,9 @@ async fn answer(stream: &mut BufReader<TcpStream>, tally: &Tally, id: u64, len: 
 }
 
 /// A byte stream, through a tunnel if there is something to ask for it.
-async fn stream(gate: &Gate, tally: &Tally, to: SocketAddr, question: &str) -> io::Result<()> {
+async fn stream(gate: &Gate, tally: &Tally, to: &[Place; 2], question: &str) -> io::Result<()> {
     let kills = gate.kills.get();
-    let mut stream = connect(to).await?;
+    let mut stream = connect(to, tally).await?;
     stream.get_mut().write_all(question.as_bytes()).await?;
     if !question.is_empty() {
         let first = line(&mut stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -176,27 +177,32 @@ async fn stream(gate: &Gate, tally: &Tally, to: SocketAddr, question: &str) -> i
     let some = || if bulk { tally.random(8 << 20) as usize } else { some_len(tally) };
     let (id, up, down) = (tally.random(1 << 62), some(), some());
     let order = [Order::SendFirst, Order::ReceiveFirst, Order::AtOnce][tally.random(3) as usize];
-    // 1: the origin cuts, 2: this end does.
+    // 1: the origin cuts, 2: this end does, 3: this end does and cannot reset.
+    let unix = stream.get_ref().is_unix();
     let cut = if order == Order::AtOnce && tally.random(3) == 0 { 1 + tally.random(2) } else { 0 };
+    let cut = if cut == 2 && unix { 3 } else { cut };
     let pause = if bulk || tally.random(3) > 0 { 0 } else { 1 + tally.random(15) };
     let opening = format!("{} {id} {up} {down} {cut} {pause}\r\n", order as usize);
     stream.get_mut().write_all(opening.as_bytes()).await?;
-    if stream.read_u8().await? != b'!' {
-        return Err(wrong("another greeting".to_owned()));
-    }
+    // A reset does not get through a Unix socket.
+    let passes_resets = match stream.read_u8().await? {
+        RESETS => !unix,
+        RESETS_NOT => false,
+        _ => return Err(wrong("another greeting".to_owned())),
+    };
     let part = Part {
         sends: (id, up),
         expects: (id ^ OTHER, down),
         order,
-        cut: (cut == 2).then_some(up / 2),
+        cut: (cut >= 2).then_some(up / 2),
         pause: Duration::from_millis(pause),
     };
     match play(&mut stream, part).await {
-        Ok(true) if cut == 1 && gate.kills.get() == kills => {
+        Ok(true) if cut == 1 && passes_resets && gate.kills.get() == kills => {
             Err(wrong("a stream that was cut ended in order".to_owned()))
         }
-        Ok(_) | Err(_) if cut == 2 => {
-            tally.add("streams that a client reset", 1);
+        Ok(_) | Err(_) if cut >= 2 => {
+            tally.add("streams that a client cut", 1);
             Ok(())
         }
         Ok(_) => {
@@ -204,8 +210,10 @@ async fn stream(gate: &Gate, tally: &Tally, to: SocketAddr, question: &str) -> i
             tally.add("bytes of streams", (up + down) as u64);
             Ok(())
         }
-        Err(error) if cut == 1 && error.kind() != io::ErrorKind::InvalidData => {
-            tally.add("streams that an origin reset", 1);
+        Err(error)
+            if cut == 1 && (error.kind() != io::ErrorKind::InvalidData || is_short(&error) && !passes_resets) =>
+        {
+            tally.add("streams that an origin cut", 1);
             Ok(())
         }
         Err(error) => Err(error),

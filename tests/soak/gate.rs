@@ -1,11 +1,12 @@
 //! The program under test, its origins, and what it holds.
 
+use super::socket::Place;
 use super::tally::Tally;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +22,13 @@ const PIPES_KEPT_MAX: usize = 2 * 8 * 2;
 const START: Duration = Duration::from_secs(10);
 
 pub struct Gate {
-    pub http: SocketAddr,
-    pub tcp: SocketAddr,
+    /// Where each listener can be reached: over TCP and over a Unix socket.
+    pub http: [Place; 2],
+    pub tcp: [Place; 2],
     pub udp: SocketAddr,
     /// How many origins have been killed.
     pub kills: Cell<u64>,
-    admin: SocketAddr,
-    extra: SocketAddr,
+    addresses: [SocketAddr; 5],
     folder: PathBuf,
     child: RefCell<Child>,
     origins: RefCell<Vec<(u16, Child)>>,
@@ -86,13 +87,14 @@ impl Gate {
         let faults = Arc::new(AtomicUsize::new(0));
         let origins = (0..ORIGINS)
             .map(|_| free_address().port())
-            .map(|port| (port, start_origin(port, &faults)))
+            .enumerate()
+            .map(|(at, port)| (port, start_origin(port, &origin_path(&folder, at), &faults)))
             .collect::<Vec<_>>();
         let log = std::fs::File::create(folder.join("log")).expect("a temporary file");
         let addresses: [SocketAddr; 5] = std::array::from_fn(|_| free_address());
-        let [http, tcp, udp, admin, extra] = addresses;
-        let config =
-            config(addresses, &[1; ORIGINS], &origins.iter().map(|(port, _)| *port).collect::<Vec<_>>(), false);
+        let [http, tcp, udp, ..] = addresses;
+        let ports: Vec<u16> = origins.iter().map(|(port, _)| *port).collect();
+        let config = config(&folder, addresses, &[1; ORIGINS], &ports, false);
         std::fs::write(folder.join("gate.toml"), config).expect("a temporary file");
         let child = Command::new(env!("CARGO_BIN_EXE_ringgate"))
             .env("RINGGATE_ENGINE", engine)
@@ -104,12 +106,11 @@ impl Gate {
             .spawn()
             .expect("the program starts");
         let gate = Gate {
-            http,
-            tcp,
+            http: [Place::Tcp(http), Place::Unix(folder.join("web"))],
+            tcp: [Place::Tcp(tcp), Place::Unix(folder.join("raw"))],
             udp,
             kills: Cell::new(0),
-            admin,
-            extra,
+            addresses,
             folder,
             child: RefCell::new(child),
             origins: RefCell::new(origins),
@@ -152,7 +153,7 @@ impl Gate {
 
     fn put(&self, weights: &[u64; ORIGINS], extra: bool) {
         let ports: Vec<u16> = self.origins.borrow().iter().map(|(port, _)| *port).collect();
-        let text = config([self.http, self.tcp, self.udp, self.admin, self.extra], weights, &ports, extra);
+        let text = config(&self.folder, self.addresses, weights, &ports, extra);
         let (fresh, file) = (self.folder.join("fresh"), self.folder.join("gate.toml"));
         std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, &file)).expect("a temporary file");
         let pid = self.child.borrow().id();
@@ -171,15 +172,15 @@ impl Gate {
             *port
         };
         sleep(Duration::from_millis(tally.random(300))).await;
-        self.origins.borrow_mut()[at].1 = start_origin(port, &self.origin_faults);
+        self.origins.borrow_mut()[at].1 = start_origin(port, &origin_path(&self.folder, at), &self.origin_faults);
         // What it still owed is missed a little later.
         self.kills.set(self.kills.get() + 1);
         tally.add("origins killed", 1);
     }
 
     async fn metrics(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(self.admin).await.ok()?;
-        let question = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        let mut stream = TcpStream::connect(self.addresses[3]).await.ok()?;
+        let question = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.addresses[3]);
         stream.write_all(question.as_bytes()).await.ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.ok()?;
@@ -228,9 +229,14 @@ impl Drop for Gate {
     }
 }
 
-fn start_origin(port: u16, faults: &Arc<AtomicUsize>) -> Child {
+fn origin_path(folder: &Path, at: usize) -> PathBuf {
+    folder.join(format!("origin-{at}"))
+}
+
+fn start_origin(port: u16, path: &Path, faults: &Arc<AtomicUsize>) -> Child {
     let mut child = Command::new(std::env::current_exe().expect("a path"))
         .args(["origin", &port.to_string()])
+        .arg(path)
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -245,22 +251,36 @@ fn start_origin(port: u16, faults: &Arc<AtomicUsize>) -> Child {
     child
 }
 
-/// Idle connections are given up soon, so that a rest shows what is left behind.
-fn config(addresses: [SocketAddr; 5], weights: &[u64], ports: &[u16], extra: bool) -> String {
+/// Idle connections are given up soon, so that a rest shows what is left behind. Every second origin is reached over its Unix
+/// socket; datagrams go to ports alone.
+fn config(folder: &Path, addresses: [SocketAddr; 5], weights: &[u64], ports: &[u16], extra: bool) -> String {
     let [http, tcp, udp, admin, more] = addresses;
-    let endpoints: Vec<String> = (ports.iter().zip(weights))
-        .map(|(port, weight)| format!("{{ address = \"127.0.0.1:{port}\", weight = {weight} }}"))
+    let endpoint = |address: &str, weight: &u64| format!("{{ address = \"{address}\", weight = {weight} }}, ");
+    let by_port = |port: &u16| format!("127.0.0.1:{port}");
+    let path = |name: &str| format!("unix:{}", folder.join(name).display());
+    let streams: String = (ports.iter().zip(weights).enumerate())
+        .map(|(at, (port, weight))| match at % 2 {
+            0 => endpoint(&by_port(port), weight),
+            _ => endpoint(&format!("unix:{}", origin_path(folder, at).display()), weight),
+        })
         .collect();
-    let endpoints = endpoints.join(", ");
-    let extra = if extra { format!("[[listener]]\naddress = \"{more}\"\nupstream = \"web\"\n") } else { String::new() };
+    let datagrams: String = ports.iter().zip(weights).map(|(port, weight)| endpoint(&by_port(port), weight)).collect();
+    let (local_web, local_raw, local_more) = (path("web"), path("raw"), path("more"));
+    let extra = [more.to_string(), local_more].map(|more| match extra {
+        true => format!("[[listener]]\naddress = \"{more}\"\nupstream = \"web\"\n"),
+        false => String::new(),
+    });
+    let extra = extra.concat();
     format!(
         "workers = 2\ndrain_timeout = \"5s\"\n[admin]\naddress = \"{admin}\"\n\
          [[listener]]\nname = \"web\"\naddress = \"{http}\"\nupstream = \"web\"\nkeep_alive_timeout = \"2s\"\n\
          [[listener]]\nname = \"raw\"\naddress = \"{tcp}\"\nprotocol = \"tcp\"\nupstream = \"raw\"\n\
+         [[listener]]\nname = \"local-web\"\naddress = \"{local_web}\"\nupstream = \"web\"\nkeep_alive_timeout = \"2s\"\n\
+         [[listener]]\nname = \"local-raw\"\naddress = \"{local_raw}\"\nprotocol = \"tcp\"\nupstream = \"raw\"\n\
          [[listener]]\nname = \"datagrams\"\naddress = \"{udp}\"\nprotocol = \"udp\"\nupstream = \"datagrams\"\n\
          idle_timeout = \"2s\"\n{extra}\
-         [upstream.web]\nendpoints = [{endpoints}]\nidle_timeout = \"1s\"\n\
-         [upstream.raw]\nendpoints = [{endpoints}]\nproxy_protocol = \"v1\"\n\
-         [upstream.datagrams]\nendpoints = [{endpoints}]\n"
+         [upstream.web]\nendpoints = [{streams}]\nidle_timeout = \"1s\"\n\
+         [upstream.raw]\nendpoints = [{streams}]\nproxy_protocol = \"v1\"\n\
+         [upstream.datagrams]\nendpoints = [{datagrams}]\n"
     )
 }

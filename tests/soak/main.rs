@@ -2,11 +2,12 @@
 //! that are slow, and reloads all the time. Every byte is checked; in between, all is let go, and what the program
 //! holds must be what it held at first. `scripts/soak` runs it; it is no part of the everyday tests.
 //!
-//! The same program is its own origins: `soak origin PORT` is a process that can be killed.
+//! The same program is its own origins: `soak origin PORT PATH` is a process that can be killed.
 
 mod clients;
 mod gate;
 mod origin;
+mod socket;
 mod story;
 mod tally;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = LocalSet::new();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["origin", port] => local.block_on(&runtime, origin::serve(port.parse().expect("a port"))),
+        ["origin", port, path] => local.block_on(&runtime, origin::serve(port.parse().expect("a port"), path.into())),
         [engine @ ("uring" | "epoll"), minutes] if minutes.parse::<f64>().is_ok_and(|minutes| minutes > 0.0) => {
             let time = Duration::from_secs_f64(60.0 * minutes.parse::<f64>().unwrap_or(1.0));
             local.block_on(&runtime, soak(engine.to_owned(), time))
@@ -49,6 +50,7 @@ async fn soak(engine: String, time: Duration) -> ExitCode {
     let gate = Rc::new(Gate::start(&engine).await);
     let until = Instant::now() + time;
     let mut base: Option<Held> = None;
+    let mut last = Held::default();
     let mut resident = Vec::new();
     while Instant::now() < until && tally.faults() == 0 {
         churn(&gate, &tally, STRETCH.min(until.saturating_duration_since(Instant::now()))).await;
@@ -59,6 +61,7 @@ async fn soak(engine: String, time: Duration) -> ExitCode {
             tally.line()
         );
         resident.push(held.resident_kib);
+        last = held;
         // The first stretch opens what stays open: log, timers, the metrics page's own connection.
         base.get_or_insert(held);
     }
@@ -72,6 +75,7 @@ async fn soak(engine: String, time: Duration) -> ExitCode {
         tally.fault("the program has ended".to_owned());
     }
     println!("{engine}: resident memory at rest, KiB: {resident:?}\n{}", tally.report());
+    println!("  at first: {}\n  at last:  {last}", base.unwrap_or_default());
     if tally.faults() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

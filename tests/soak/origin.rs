@@ -1,19 +1,25 @@
-//! An origin, as a process that can be killed at any moment: HTTP, byte streams and datagrams, at one port.
+//! An origin, as a process that can be killed at any moment: HTTP and byte streams at one port and at one Unix socket, and
+//! datagrams at the port.
 //!
 //! `GET /ID/LEN` gives `LEN` bytes that belong to the id, `POST` takes them; an upgrade begins a byte stream, as does a
 //! connection whose first line is a PROXY header.
 
-use super::story::{OTHER, Order, Part, pattern, play, wrong};
+use super::socket::Socket;
+use super::story::{OTHER, Order, Part, is_short, pattern, play, wrong};
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 
-pub async fn serve(port: u16) -> ExitCode {
+pub async fn serve(port: u16, path: PathBuf) -> ExitCode {
     let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
+    // The one who was killed has left it.
+    let _ = std::fs::remove_file(&path);
+    let unix = UnixListener::bind(&path).expect("a path");
     tokio::task::spawn_local(async move {
         let mut bytes = vec![0; 2048];
         loop {
@@ -24,7 +30,11 @@ pub async fn serve(port: u16) -> ExitCode {
         }
     });
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted.and_then(|(stream, _)| Socket::tcp(stream)),
+            accepted = unix.accept() => accepted.map(|(stream, _)| Socket::Unix(stream)),
+        };
+        let Ok(stream) = accepted else { continue };
         tokio::task::spawn_local(async move {
             if let Err(error) = connection(stream).await
                 && error.kind() == io::ErrorKind::InvalidData
@@ -35,8 +45,7 @@ pub async fn serve(port: u16) -> ExitCode {
     }
 }
 
-async fn connection(stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn connection(stream: Socket) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let Some(first) = line(&mut stream).await? else { return Ok(()) };
@@ -61,7 +70,7 @@ async fn connection(stream: TcpStream) -> io::Result<()> {
 }
 
 /// One line without its end; `None` at the end of the stream.
-pub async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
+pub async fn line(stream: &mut BufReader<Socket>) -> io::Result<Option<String>> {
     let mut text = String::new();
     let count = stream.read_line(&mut text).await?;
     Ok((count > 0).then(|| text.trim_end().to_owned()))
@@ -71,7 +80,7 @@ fn numbers(text: &str, between: char) -> Vec<u64> {
     text.split(between).filter_map(|word| word.parse().ok()).collect()
 }
 
-async fn answer(stream: &mut BufReader<TcpStream>, first: &str, head: &[String]) -> io::Result<()> {
+async fn answer(stream: &mut BufReader<Socket>, first: &str, head: &[String]) -> io::Result<()> {
     let target = first.split(' ').nth(1).unwrap_or_default();
     let [id, len] = numbers(target, '/')[..] else { return Err(wrong(format!("the request {first:?}"))) };
     if first.starts_with("POST") {
@@ -106,7 +115,7 @@ async fn answer(stream: &mut BufReader<TcpStream>, first: &str, head: &[String])
 }
 
 /// A chunked body, simply and not with the code that is under test.
-pub async fn chunked(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
+pub async fn chunked(stream: &mut BufReader<Socket>) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let size = line(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -124,13 +133,18 @@ pub async fn chunked(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     }
 }
 
+/// The greeting of an origin whose connection can be reset, and of one whose cannot.
+pub const RESETS: u8 = b'!';
+pub const RESETS_NOT: u8 = b'~';
+
 /// The origin's part of a byte stream: `ORDER ID UP DOWN CUT PAUSE`.
-async fn tell(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+async fn tell(stream: &mut BufReader<Socket>) -> io::Result<()> {
     let Some(opening) = line(stream).await? else { return Ok(()) };
     let [order, id, up, down, cut, pause] = numbers(&opening, ' ')[..] else {
         return Err(wrong(format!("the opening {opening:?}")));
     };
-    stream.get_mut().write_all(b"!").await?;
+    let unix = stream.get_ref().is_unix();
+    stream.get_mut().write_all(&[if unix { RESETS_NOT } else { RESETS }]).await?;
     let part = Part {
         sends: (id ^ OTHER, down as usize),
         expects: (id, up as usize),
@@ -138,5 +152,9 @@ async fn tell(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
         cut: (cut == 1).then_some(down as usize / 2),
         pause: Duration::from_millis(pause),
     };
-    play(stream, part).await.map(|_| ())
+    match play(stream, part).await {
+        // Over a Unix socket a stream that the client has cut ends in order.
+        Err(error) if (cut == 2 && unix || cut == 3) && is_short(&error) => Ok(()),
+        played => played.map(|_| ()),
+    }
 }

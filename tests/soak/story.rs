@@ -1,10 +1,10 @@
 //! What both ends of a byte stream do, as the client says in the first line, and the bytes that belong to a number. Each end
 //! checks every byte that it gets.
 
-use std::io;
+use super::socket::Socket;
 use std::time::Duration;
+use std::{fmt, io};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +50,30 @@ pub fn wrong(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
+/// All that was received was right, but an orderly end came too soon.
+#[derive(Debug)]
+struct Short {
+    at: usize,
+    whole: usize,
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an orderly end after {} of {} bytes", self.at, self.whole)
+    }
+}
+
+impl std::error::Error for Short {}
+
+pub fn is_short(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<Short>())
+}
+
 /// Plays a part to its end. `Ok(false)`: it was cut by this end.
-pub async fn play(stream: &mut BufReader<TcpStream>, part: Part) -> io::Result<bool> {
+pub async fn play(stream: &mut BufReader<Socket>, part: Part) -> io::Result<bool> {
     let early = stream.buffer().to_vec();
     stream.consume(early.len());
-    let (mut from, mut to) = stream.get_mut().split();
+    let (mut from, mut to) = tokio::io::split(stream.get_mut());
     let sent = match part.order {
         Order::SendFirst => {
             send(&mut to, part).await?;
@@ -71,7 +90,8 @@ pub async fn play(stream: &mut BufReader<TcpStream>, part: Part) -> io::Result<b
         Order::AtOnce => tokio::try_join!(send(&mut to, part), receive(&mut from, part, early)).map(|_| ()),
     };
     if part.cut.is_some() {
-        socket2::SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO))?;
+        drop((from, to));
+        stream.get_ref().break_off()?;
         return Ok(false);
     }
     sent.map(|()| true)
@@ -105,7 +125,7 @@ async fn receive(from: &mut (impl AsyncRead + Unpin), part: Part, early: Vec<u8>
             return if at == whole {
                 Ok(())
             } else {
-                Err(wrong(format!("an orderly end after {at} of {whole} bytes")))
+                Err(io::Error::new(io::ErrorKind::InvalidData, Short { at, whole }))
             };
         }
         fill(id, at, &mut expected[..count]);
