@@ -1,6 +1,6 @@
 //! What must hold for any bytes at all: one file for each target, with a `check` that panics where something does not hold.
 //!
-//! The fuzzer (`main.rs`) calls a check with bytes that it makes up, the everyday tests (`tests/it/corpus.rs`) with the
+//! The fuzzer (`fuzzer.rs`) calls a check with bytes that it makes up, the everyday tests (`tests/it/corpus.rs`) with the
 //! seeds in `corpus` and with changed seeds. Whoever adds a target adds a file here, its name to the list and its seeds.
 
 use ringgate::protocol::http1::{HeadLimits, Parsed};
