@@ -158,7 +158,7 @@ async fn splice(
 ) -> Result<(), Side> {
     let mut splice = context.engine.splice(from, to);
     while pace.is_bulk() {
-        let Filled::Bytes(len) = splice.fill().await else { return Ok(()) };
+        let Filled::Bytes(len) = splice.fill(usize::MAX).await else { return Ok(()) };
         count.set(count.get() + len as u64);
         activity.last.set(context.engine.now());
         pace.spliced(len);

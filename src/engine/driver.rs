@@ -185,8 +185,8 @@ impl Driver {
 
     /// Moves received bytes into an empty pipe; waits for nothing. Zero: there were none, and
     /// [`Driver::poll_spliceable`] knows what comes next. An error: this kernel does not do that.
-    pub(super) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe) -> io::Result<usize> {
-        each!(self, driver => driver.splice_in(id, pipe))
+    pub(super) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
+        each!(self, driver => driver.splice_in(id, pipe, max))
     }
 
     /// Sends bytes of a pipe, as many as are taken at once. WouldBlock: none are.

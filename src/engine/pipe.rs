@@ -44,13 +44,13 @@ impl Pipe {
         self.bytes
     }
 
-    /// Moves what `socket` has received into the pipe, which must be empty: only then does EAGAIN mean that nothing has
+    /// Moves what `socket` has received, `max` bytes of it at most, into the pipe, which must be empty: only then does EAGAIN mean that nothing has
     /// been received. Zero: the end of the stream. The socket must be O_NONBLOCK, because that alone keeps the kernel from
     /// waiting.
-    pub(super) fn fill_from(&mut self, socket: RawFd) -> io::Result<usize> {
+    pub(super) fn fill_from(&mut self, socket: RawFd, max: usize) -> io::Result<usize> {
         debug_assert_eq!(self.bytes, 0);
         let Body::Kernel { into, .. } = &self.body else { return Err(io::ErrorKind::Unsupported.into()) };
-        let moved = splice(socket, into.as_raw_fd(), FILL_MAX)?;
+        let moved = splice(socket, into.as_raw_fd(), max.min(FILL_MAX))?;
         self.bytes = moved;
         Ok(moved)
     }

@@ -38,9 +38,10 @@ impl<'a> Splice<'a> {
         Splice { from, to, pipe: None, turn: u64::MAX }
     }
 
-    /// Waits for bytes of the first stream and takes them out of it. Call it only when all has been drained.
-    pub async fn fill(&mut self) -> Filled {
-        poll_fn(|context| self.poll_fill(context)).await
+    /// Waits for bytes of the first stream and takes them out of it, `max` of them at most. Call it only when all has been
+    /// drained.
+    pub async fn fill(&mut self, max: usize) -> Filled {
+        poll_fn(|context| self.poll_fill(context, max)).await
     }
 
     /// Hands bytes to the second stream, and waits until it takes some. Returns how many are left. The error is the
@@ -49,11 +50,16 @@ impl<'a> Splice<'a> {
         poll_fn(|context| self.poll_drain(context)).await
     }
 
+    /// Bytes that it holds.
+    pub fn len(&self) -> usize {
+        self.pipe.as_ref().map_or(0, Pipe::len)
+    }
+
     fn core(&self) -> &'a Core {
         &self.from.core
     }
 
-    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Filled> {
+    fn poll_fill(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Filled> {
         debug_assert!(self.pipe.is_none(), "filled before it was drained");
         let core = self.core();
         if self.turn == core.turns.get() {
@@ -65,7 +71,7 @@ impl<'a> Splice<'a> {
         while ready!(driver.poll_spliceable(self.from.id, context.waker())) {
             let short = driver.is_short_of_pipes();
             let Some(mut pipe) = pipes.lend(core.now.get(), short) else { return Poll::Ready(Filled::Copy) };
-            let moved = driver.splice_in(self.from.id, &mut pipe);
+            let moved = driver.splice_in(self.from.id, &mut pipe, max);
             if let Ok(count @ 1..) = moved {
                 pipes.bytes += count;
                 pipes.moved += count as u64;

@@ -1,4 +1,4 @@
-//! Bulk through tcp listeners and tunnels: it is spliced, and nobody can tell but by the counters.
+//! Bulk through tcp listeners and tunnels, and long bodies: it is spliced, and nobody can tell but by the counters.
 
 use super::*;
 use crate::framing::pattern;
@@ -15,6 +15,11 @@ on_each_engine!(
     an_endpoint_that_resets_within_bulk_is_named,
     a_stalled_reader_of_bulk_is_idle,
     a_stalled_reader_of_bulk_goes_on,
+    long_responses_are_spliced_and_connections_stay,
+    a_long_request_is_spliced,
+    what_follows_a_spliced_body_is_not_part_of_it,
+    a_spliced_response_that_is_cut_off_looks_so,
+    a_client_that_leaves_within_a_spliced_response_is_named,
 );
 
 /// Enough to be bulk beyond doubt.
@@ -176,5 +181,74 @@ fn a_stalled_reader_of_bulk_goes_on(engine: Engine) {
     assert!(held <= 262_144.0, "{held} bytes in a pipe");
     read(40);
     drop(client);
+    wait_for("no pipe in use", || (gate.metric("ringgate_worker_engine_pipes_used", &[]) == 0.0).then_some(()));
+}
+
+fn long_responses_are_spliced_and_connections_stay(engine: Engine) {
+    let origin = Origin::http(|_| Response::ok(pattern(BULK)));
+    let gate = Gate::http(engine, &[&origin]);
+    let mut client = gate.client();
+    // The second request is sent ahead.
+    client.send("GET /1 HTTP/1.1\r\nHost: example.com\r\n\r\nGET /2 HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    for _ in 0..2 {
+        assert!(client.response().body == pattern(BULK));
+    }
+    assert!(client.get("/3").body == pattern(BULK));
+    assert_eq!(origin.accepted(), 1);
+    wait_spliced(&gate);
+    let record = gate.wait_access("path", "/3");
+    assert!(record["bytes_sent"].as_u64().is_some_and(|sent| sent > BULK as u64), "{record}");
+    assert!(record["reason"].is_null(), "{record}");
+}
+
+fn a_long_request_is_spliced(engine: Engine) {
+    let origin = Origin::http(|request| Response::ok(if request.body == pattern(BULK) { "same" } else { "another" }));
+    let gate = Gate::http(engine, &[&origin]);
+    let mut client = gate.client();
+    for _ in 0..2 {
+        client.send(format!("POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: {BULK}\r\n\r\n"));
+        assert_eq!(client.send(pattern(BULK)).response().text(), "same");
+    }
+    assert_eq!(origin.accepted(), 1);
+    wait_spliced(&gate);
+}
+
+/// What an endpoint says beyond its response is nobody's: no client gets it, and the connection is used no more.
+fn what_follows_a_spliced_body_is_not_part_of_it(engine: Engine) {
+    let origin = Origin::raw(|mut connection| {
+        connection.head();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BULK}\r\n\r\n")).send(pattern(BULK));
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged");
+        connection.read_to_end();
+    });
+    let gate = Gate::http(engine, &[&origin]);
+    let mut client = gate.client();
+    for _ in 0..2 {
+        assert!(client.get("/").body == pattern(BULK));
+    }
+    assert_eq!(origin.accepted(), 2);
+}
+
+fn a_spliced_response_that_is_cut_off_looks_so(engine: Engine) {
+    let origin = Origin::raw(|mut connection| {
+        connection.head();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BULK}\r\n\r\n"));
+        connection.send(&pattern(BULK)[1..]).shutdown_write();
+        connection.read_to_end();
+    });
+    let gate = Gate::http(engine, &[&origin]);
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    assert!(client.try_response().is_err());
+    gate.wait_access("reason", "upstream_closed_early");
+}
+
+fn a_client_that_leaves_within_a_spliced_response_is_named(engine: Engine) {
+    let origin = Origin::http(|_| Response::ok(pattern(MORE_THAN_BUFFERS)));
+    let gate = Gate::http(engine, &[&origin]);
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").read_exact(BULK);
+    client.reset();
+    gate.wait_access("reason", "client_closed");
     wait_for("no pipe in use", || (gate.metric("ringgate_worker_engine_pipes_used", &[]) == 0.0).then_some(()));
 }

@@ -4,7 +4,7 @@
 //! wait otherwise. HTTP/1 implements them in [`crate::connection::http1`].
 
 use crate::base::Instant;
-use crate::engine::Chunk;
+use crate::engine::{Chunk, Filled, Splice, Stream};
 use crate::protocol::http::{Headers, Method, RequestHead, ResponseHead};
 use crate::protocol::http1::{ErrorResponse, Forwarding, ResponseOptions};
 use std::task::{Context, Poll};
@@ -51,6 +51,13 @@ pub(crate) trait BodySource {
     fn ready(&mut self) -> Result<Ready, SourceError>;
     /// Receives more.
     async fn wait(&mut self) -> Result<(), SourceError>;
+    /// What moves the rest of the body into `to` without its passing through this process: where it follows in its stream just
+    /// as it is, and is long enough to gain by that.
+    fn splice<'s>(&self, to: &'s Stream) -> Option<Splice<'s>>
+    where
+        Self: 's;
+    /// Receives more into `splice`. At the end of the body there is nothing to be spliced.
+    async fn fill(&mut self, splice: &mut Splice<'_>) -> Result<Filled, SourceError>;
     /// The trailers of a body that has ended.
     fn trailers(&self) -> Option<&Headers>;
     /// Holds no receive buffer: what comes next may take long.
@@ -70,6 +77,12 @@ pub(crate) trait BodySink {
     fn is_full(&self) -> bool;
     /// Hands everything written to the kernel.
     async fn flush(&mut self) -> Result<(), SinkError>;
+    /// The stream that takes the body just as it is. `None` where it is framed in pieces.
+    fn raw<'s>(&self) -> Option<&'s Stream>
+    where
+        Self: 's;
+    /// Sends what `splice` has been filled with. For a sink that is empty.
+    async fn drain(&mut self, splice: &mut Splice<'_>) -> Result<(), SinkError>;
 }
 
 /// The client's side: takes heads of responses.

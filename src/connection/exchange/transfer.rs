@@ -1,6 +1,8 @@
 //! Bodies on their way: from a source to a sink, and an upload beside the response that it may outlive.
 
 use super::sides::{BodySink, BodySource, Ready, SinkError, SourceError};
+use crate::connection::pace::Pace;
+use crate::engine::{Filled, Splice};
 use crate::health::Failure;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -15,11 +17,13 @@ pub(super) enum TransferError {
     Sink(SinkError),
 }
 
-/// Moves a body to its end. Everything at hand goes out in one flush.
+/// Moves a body to its end. Everything at hand goes out in one flush; what is long and needs no framing is spliced.
 pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodySink) -> Result<(), TransferError> {
+    let mut pace = Pace::bulk();
     loop {
         match source.ready().map_err(TransferError::Source)? {
             Ready::Piece(piece) => {
+                pace.copied(piece.len());
                 sink.write(piece);
                 if sink.is_full() {
                     // The rest must hold no receive buffer for as long as the other side takes its time.
@@ -36,10 +40,34 @@ pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodyS
                 if !sink.is_empty() {
                     pin!(sink.flush()).await.map_err(TransferError::Sink)?;
                 }
+                if pace.is_bulk()
+                    && let Some(splice) = sink.raw().and_then(|to| source.splice(to))
+                    // Boxed: most bodies are short, and need not hold the room for it.
+                    && Box::pin(pass(source, sink, splice, &mut pace)).await?
+                {
+                    continue;
+                }
                 pin!(source.wait()).await.map_err(TransferError::Source)?;
             }
         }
     }
+}
+
+/// Splices a body until it is at its end or does not come as bulk. False where there was nothing to be spliced.
+async fn pass(
+    source: &mut impl BodySource,
+    sink: &mut impl BodySink,
+    mut splice: Splice<'_>,
+    pace: &mut Pace,
+) -> Result<bool, TransferError> {
+    let mut passed = false;
+    while pace.is_bulk() {
+        let Filled::Bytes(len) = source.fill(&mut splice).await.map_err(TransferError::Source)? else { break };
+        pace.spliced(len);
+        passed = true;
+        sink.drain(&mut splice).await.map_err(TransferError::Sink)?;
+    }
+    Ok(passed)
 }
 
 /// Runs `main` to its end; `None` if whoever has sent `body` leaves before.

@@ -31,6 +31,12 @@ enum Body {
     Broken,
 }
 
+impl Body {
+    fn exact(left: u64) -> Body {
+        if left == 0 { Body::Done } else { Body::Exact(left) }
+    }
+}
+
 /// What can be had of the body without receiving.
 pub(super) enum Step {
     Piece(Chunk),
@@ -180,8 +186,8 @@ impl MessageReader {
             decoder.reset();
         }
         self.body = match length {
-            BodyLength::Empty | BodyLength::Exact(0) => Body::Done,
-            BodyLength::Exact(len) => Body::Exact(len),
+            BodyLength::Empty => Body::Done,
+            BodyLength::Exact(len) => Body::exact(len),
             BodyLength::UntilClose => Body::UntilClose,
             BodyLength::Chunked => {
                 let decoder = || Box::new(ChunkedDecoder::new(ChunkLimits::default()));
@@ -206,17 +212,20 @@ impl MessageReader {
             Body::UntilClose => Step::Piece(self.take_pending()),
             Body::Exact(left) => {
                 let piece = self.pending.split_to(usize::try_from(left).unwrap_or(usize::MAX));
-                let left = left - piece.len() as u64;
-                self.body = if left == 0 { Body::Done } else { Body::Exact(left) };
+                self.body = Body::exact(left - piece.len() as u64);
                 Step::Piece(piece)
             }
             Body::Chunked => self.step_chunked()?,
         };
+        self.end_bulk(stream);
+        Ok(step)
+    }
+
+    fn end_bulk(&mut self, stream: &Stream) {
         if self.bulk && self.body == Body::Done {
             self.bulk = false;
             stream.expect_bulk(false);
         }
-        Ok(step)
     }
 
     fn step_chunked(&mut self) -> Result<Step, ReadError> {
@@ -252,6 +261,23 @@ impl MessageReader {
         }
         self.body = Body::Done;
         Ok(())
+    }
+
+    /// Bytes of body that follow in the stream just as they are, nothing of which has been received.
+    pub(super) fn left_in_stream(&self) -> u64 {
+        match self.body {
+            Body::Exact(left) if self.pending.is_empty() => left,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of body have left the stream by another way.
+    pub(super) fn spliced(&mut self, stream: &Stream, len: usize) {
+        self.received += len as u64;
+        if let Body::Exact(left) = self.body {
+            self.body = Body::exact(left.saturating_sub(len as u64));
+            self.end_bulk(stream);
+        }
     }
 
     /// The trailers of a chunked body that has ended.

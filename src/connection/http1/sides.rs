@@ -6,7 +6,7 @@ use crate::base::Instant;
 use crate::connection::exchange::{
     BodySink, BodySource, Ready, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError,
 };
-use crate::engine::{Chunk, Engine, Stream, is_out_of_memory};
+use crate::engine::{Chunk, Engine, Filled, Splice, Stream, is_out_of_memory};
 use crate::health::{Pace, PaceRule, Slow};
 use crate::protocol::http::{BodyLength, Headers, Method, RequestHead, ResponseHead};
 use crate::protocol::http1::{
@@ -15,12 +15,15 @@ use crate::protocol::http1::{
 use crate::snapshot::HttpSettings;
 use std::cell::Cell;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Bytes of a response head at most; fields as many as the parser takes.
 const RESPONSE_HEAD_LIMITS: HeadLimits = HeadLimits { head_max: 64 * 1024, headers_max: 256, target_max: 0 };
+
+/// No less of a body than this is worth a splice.
+const SPLICE_MIN: u64 = 128 * 1024;
 
 /// A body that is received.
 pub(in crate::connection) struct Source<'a> {
@@ -35,6 +38,15 @@ pub(in crate::connection) struct Source<'a> {
     invited: Option<&'a Cell<bool>>,
     /// Who ends the sending side behind the body has left, and does not read any more.
     end_is_leaving: bool,
+}
+
+/// One wait for more of a body.
+struct Wait {
+    started: Instant,
+    /// When the other side may be slower than is borne.
+    until: Instant,
+    /// Whether it counts.
+    invited: bool,
 }
 
 impl<'a> Source<'a> {
@@ -58,6 +70,25 @@ impl<'a> Source<'a> {
         let (pace, left_max) = (Pace::new(settings.request_body_pace), settings.body_max);
         let end_is_leaving = settings.abort_on_close;
         Source { engine, stream, reader, pace, left_max, invited: Some(invited), end_is_leaving }
+    }
+
+    fn begin_wait(&self) -> Wait {
+        let started = self.engine.now();
+        Wait { started, until: started + self.pace.patience(), invited: self.invited.is_none_or(Cell::get) }
+    }
+
+    fn end_wait(&mut self, wait: &Wait, received: u64) {
+        if wait.invited {
+            self.pace.waited(self.engine.now() - wait.started, received);
+        }
+    }
+
+    fn check_pace(&self) -> Result<(), SourceError> {
+        match self.pace.slow() {
+            Some(Slow::Silent) => Err(SourceError::Timeout),
+            Some(Slow::BelowRate) => Err(SourceError::TooSlow),
+            None => Ok(()),
+        }
     }
 
     fn error(error: &ReadError) -> SourceError {
@@ -85,24 +116,44 @@ impl BodySource for Source<'_> {
     async fn wait(&mut self) -> Result<(), SourceError> {
         let before = self.reader.received();
         loop {
-            let started = self.engine.now();
-            let invited = self.invited.is_none_or(Cell::get);
-            let until = started + self.pace.patience();
-            let received = self.engine.timeout(until, pin!(self.reader.more(self.stream))).await;
-            if invited {
-                self.pace.waited(self.engine.now() - started, self.reader.received() - before);
-            }
+            let wait = self.begin_wait();
+            let received = self.engine.timeout(wait.until, pin!(self.reader.more(self.stream))).await;
+            self.end_wait(&wait, self.reader.received() - before);
             match received {
                 Ok(received) => {
                     // Who sends without being invited is not waiting.
                     self.invited.inspect(|invited| invited.set(true));
                     return received.map_err(|error| Self::error(&error));
                 }
-                Err(_) => match self.pace.slow() {
-                    Some(Slow::Silent) => return Err(SourceError::Timeout),
-                    Some(Slow::BelowRate) => return Err(SourceError::TooSlow),
-                    None => {}
-                },
+                Err(_) => self.check_pace()?,
+            }
+        }
+    }
+
+    fn splice<'s>(&self, to: &'s Stream) -> Option<Splice<'s>>
+    where
+        Self: 's,
+    {
+        (self.reader.left_in_stream() >= SPLICE_MIN).then(|| self.engine.splice(self.stream, to))
+    }
+
+    async fn fill(&mut self, splice: &mut Splice<'_>) -> Result<Filled, SourceError> {
+        let left = usize::try_from(self.reader.left_in_stream()).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(Filled::Copy);
+        }
+        loop {
+            let wait = self.begin_wait();
+            let filled = self.engine.timeout(wait.until, pin!(splice.fill(left))).await;
+            let len = if let Ok(Filled::Bytes(len)) = filled { len } else { 0 };
+            self.end_wait(&wait, len as u64);
+            match filled {
+                Ok(filled) => {
+                    self.left_max = self.left_max.saturating_sub(len as u64);
+                    self.reader.spliced(self.stream, len);
+                    return Ok(filled);
+                }
+                Err(_) => self.check_pace()?,
             }
         }
     }
@@ -257,25 +308,53 @@ impl BodySink for Sink<'_> {
         if self.stage == Stage::Written {
             self.stage = Stage::Begun;
         }
-        self.progress.begin(self.engine.now());
-        let mut flushed = pin!(self.writer.flush(self.stream));
-        let result = loop {
-            match self.engine.timeout(self.progress.next_look(), flushed.as_mut()).await {
-                Ok(result) => break result,
-                Err(_) => self.progress.look(self.engine.now(), self.stream.acknowledged())?,
-            }
-        };
-        self.progress.end(self.engine.now());
+        let flushed = pin!(self.writer.flush(self.stream));
+        let result = watched(self.engine, self.stream, &mut self.progress, flushed).await;
         if result.is_err() {
             // Some of it may have gone out, be it of an interim response: nothing can follow.
             self.stage = Stage::Begun;
         }
-        result.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => SinkError::Timeout,
-            _ if is_out_of_memory(&error) => SinkError::NoMemory,
-            _ => SinkError::Closed,
-        })
+        result
     }
+
+    fn raw<'s>(&self) -> Option<&'s Stream>
+    where
+        Self: 's,
+    {
+        self.writer.is_raw().then_some(self.stream)
+    }
+
+    async fn drain(&mut self, splice: &mut Splice<'_>) -> Result<(), SinkError> {
+        self.stage = Stage::Begun;
+        self.writer.spliced(splice.len());
+        let drained = pin!(async {
+            while splice.drain().await? > 0 {}
+            Ok(())
+        });
+        watched(self.engine, self.stream, &mut self.progress, drained).await
+    }
+}
+
+/// Waits for a send, and looks how the other side takes it.
+async fn watched(
+    engine: &Engine,
+    stream: &Stream,
+    progress: &mut Progress,
+    mut sent: Pin<&mut impl Future<Output = io::Result<()>>>,
+) -> Result<(), SinkError> {
+    progress.begin(engine.now());
+    let result = loop {
+        match engine.timeout(progress.next_look(), sent.as_mut()).await {
+            Ok(result) => break result,
+            Err(_) => progress.look(engine.now(), stream.acknowledged())?,
+        }
+    };
+    progress.end(engine.now());
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => SinkError::Timeout,
+        _ if is_out_of_memory(&error) => SinkError::NoMemory,
+        _ => SinkError::Closed,
+    })
 }
 
 impl RequestSink for Sink<'_> {

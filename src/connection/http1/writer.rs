@@ -76,6 +76,16 @@ impl MessageWriter {
         self.outgoing.is_full()
     }
 
+    /// Whether the body goes out just as it is.
+    pub(super) fn is_raw(&self) -> bool {
+        !self.chunked
+    }
+
+    /// So many bytes of the message have been handed to the kernel by another way.
+    pub(super) fn spliced(&mut self, len: usize) {
+        self.sent += len as u64;
+    }
+
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }

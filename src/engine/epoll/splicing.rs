@@ -21,9 +21,9 @@ impl Epoll {
         Poll::Ready(true)
     }
 
-    pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe) -> io::Result<usize> {
+    pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
         let slot = &mut self.streams[id.0 as usize];
-        match pipe.fill_from(slot.fd.as_raw_fd()) {
+        match pipe.fill_from(slot.fd.as_raw_fd(), max) {
             Ok(0) => slot.end = End::Finished,
             // Whether the pipe was full or the socket empty is not told: the next one finds out.
             Ok(moved) => {

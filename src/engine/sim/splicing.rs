@@ -25,9 +25,9 @@ impl Sim {
         Poll::Pending
     }
 
-    pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe) -> io::Result<usize> {
+    pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
         let arrived = self.network.sides[id.0 as usize].arrived.len();
-        let mut room = vec![0; arrived.min(FILL_MAX)];
+        let mut room = vec![0; arrived.min(FILL_MAX).min(max)];
         let moved = self.network.take(id.0, &mut room);
         pipe.simulated().ok_or(io::ErrorKind::Unsupported)?.extend(&room[..moved]);
         pipe.changed();

@@ -45,7 +45,7 @@ async fn relay(engine: &Engine, from: &Stream, to: &Stream) -> std::io::Result<(
     let mut splice = engine.splice(from, to);
     let mut outgoing = Outgoing::default();
     loop {
-        match splice.fill().await {
+        match splice.fill(usize::MAX).await {
             Filled::Bytes(count) => {
                 spliced += count;
                 while splice.drain().await? > 0 {}
@@ -131,7 +131,7 @@ async fn copies_and_splices_alternate(engine: Engine) {
             if relaying.random().is_multiple_of(2) {
                 let mut splice = relaying.splice(&from, &to);
                 let until = relaying.now() + Duration::from_millis(relaying.random() % 3);
-                match relaying.timeout(until, splice.fill()).await {
+                match relaying.timeout(until, splice.fill(usize::MAX)).await {
                     Ok(Filled::Bytes(_)) => while splice.drain().await.unwrap() > 0 {},
                     Ok(Filled::Copy) | Err(Elapsed) => {}
                 }
@@ -157,7 +157,7 @@ async fn the_end_is_a_receive(engine: Engine) {
     let mut splice = engine.splice(&line.from, &line.to);
     line.source.shutdown();
     for _ in 0..3 {
-        assert_eq!(splice.fill().await, Filled::Copy);
+        assert_eq!(splice.fill(usize::MAX).await, Filled::Copy);
         assert!(line.from.receive().await.unwrap().is_empty());
     }
     // The other direction goes on.
@@ -187,7 +187,7 @@ async fn a_reset_sender_is_told_by_the_receive(engine: Engine) {
     assert_eq!(moved.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert!(received == pattern(100_000));
     let mut splice = engine.splice(&from, &to);
-    assert_eq!(splice.fill().await, Filled::Copy);
+    assert_eq!(splice.fill(usize::MAX).await, Filled::Copy);
     assert_eq!(from.receive().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
@@ -303,7 +303,7 @@ async fn a_dropped_drain_breaks_the_sending_side_only(engine: Engine) {
     assert_eq!((engine.counts().pipes_used, engine.counts().pipe_bytes), (0, 0));
     assert_eq!(send(&to, b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
     let mut splice = engine.splice(&from, &to);
-    if let Filled::Bytes(_) = splice.fill().await {
+    if let Filled::Bytes(_) = splice.fill(usize::MAX).await {
         assert_eq!(splice.drain().await.unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
     drop(splice);
@@ -316,7 +316,7 @@ async fn a_dropped_fill_loses_nothing(engine: Engine) {
     for round in 0..20usize {
         for waited in 0..round % 4 {
             let mut splice = engine.splice(&from, &to);
-            let mut filling = pin!(splice.fill());
+            let mut filling = pin!(splice.fill(usize::MAX));
             assert!(is_pending(filling.as_mut()).await);
             turns(&engine, waited % 2).await;
         }
@@ -330,7 +330,7 @@ async fn a_dropped_fill_loses_nothing(engine: Engine) {
             let mut outgoing = Outgoing::default();
             let relaying = async {
                 while moved < bytes.len() {
-                    match splice.fill().await {
+                    match splice.fill(usize::MAX).await {
                         Filled::Bytes(count) => {
                             moved += count;
                             while splice.drain().await.unwrap() > 0 {}
@@ -359,7 +359,7 @@ async fn streams_close_beside_polls(engine: Engine) {
         let stalls = engine.counts().sends_stalled;
         {
             let mut splice = engine.splice(&waiting.from, &waiting.to);
-            let mut filling = pin!(splice.fill());
+            let mut filling = pin!(splice.fill(usize::MAX));
             let mut relaying = pin!(relay(&engine, &full.from, &full.to));
             while engine.counts().sends_stalled < stalls + 2 {
                 assert!(is_pending(filling.as_mut()).await);
@@ -382,7 +382,7 @@ async fn plain_sends_and_receives_after_a_splice(engine: Engine) {
         let (source, from, to, reader) = stream;
         send(source, b"once").await.unwrap();
         let mut splice = engine.splice(from, to);
-        assert_eq!(splice.fill().await, Filled::Bytes(4));
+        assert_eq!(splice.fill(usize::MAX).await, Filled::Bytes(4));
         assert_eq!(splice.drain().await.unwrap(), 0);
         drop(splice);
         assert_eq!(receive_exactly(reader, 4).await, b"once");

@@ -97,7 +97,7 @@ async fn bytes_are_spliced_between_the_families(engine: Engine) {
         let relaying = async {
             let mut splice = engine.splice(&from, &to);
             let mut spliced = 0;
-            while let Filled::Bytes(count) = splice.fill().await {
+            while let Filled::Bytes(count) = splice.fill(usize::MAX).await {
                 spliced += count;
                 while splice.drain().await.unwrap() > 0 {}
             }

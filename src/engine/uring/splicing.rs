@@ -39,10 +39,10 @@ impl Uring {
         Poll::Pending
     }
 
-    pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe) -> io::Result<usize> {
+    pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
         self.make_nonblocking(id.0);
         let slot = &mut self.streams[id.0 as usize];
-        match pipe.fill_from(slot.fd) {
+        match pipe.fill_from(slot.fd, max) {
             Ok(0) => slot.end = End::Finished,
             Ok(moved) => {
                 slot.received = slot.received.wrapping_add(moved as u32);
