@@ -51,21 +51,13 @@ pub(in crate::connection) struct MessageReader {
     partial: Vec<u8>,
     body: Body,
     decoder: Option<Box<ChunkedDecoder>>,
-    bulk: bool,
     /// Bytes of the present message, head and framing included.
     received: u64,
 }
 
 impl Default for MessageReader {
     fn default() -> MessageReader {
-        MessageReader {
-            pending: Chunk::empty(),
-            partial: Vec::new(),
-            body: Body::Done,
-            decoder: None,
-            bulk: false,
-            received: 0,
-        }
+        MessageReader { pending: Chunk::empty(), partial: Vec::new(), body: Body::Done, decoder: None, received: 0 }
     }
 }
 
@@ -81,7 +73,6 @@ impl MessageReader {
         self.pending = Chunk::empty();
         self.partial.clear();
         self.body = Body::Done;
-        self.bulk = false;
         self.received = 0;
     }
 
@@ -195,17 +186,15 @@ impl MessageReader {
                 Body::Chunked
             }
         };
-        if let Body::Exact(len) = self.body
-            && len.saturating_sub(self.pending.len() as u64) > BULK_MIN
-        {
-            self.bulk = true;
-            stream.expect_bulk(true);
-        }
+        // Until the next head says otherwise: who sent one long body is likely to send another, and then the first bytes of it
+        // must not be received ahead.
+        let long = matches!(self.body, Body::Exact(len) if len.saturating_sub(self.pending.len() as u64) > BULK_MIN);
+        stream.expect_bulk(long);
     }
 
     /// The next piece of the body, as far as it has arrived.
-    pub(super) fn step(&mut self, stream: &Stream) -> Result<Step, ReadError> {
-        let step = match self.body {
+    pub(super) fn step(&mut self) -> Result<Step, ReadError> {
+        Ok(match self.body {
             Body::Done => Step::End,
             Body::Broken => return Err(ReadError::Framing),
             _ if self.pending.is_empty() => Step::NeedMore,
@@ -216,16 +205,7 @@ impl MessageReader {
                 Step::Piece(piece)
             }
             Body::Chunked => self.step_chunked()?,
-        };
-        self.end_bulk(stream);
-        Ok(step)
-    }
-
-    fn end_bulk(&mut self, stream: &Stream) {
-        if self.bulk && self.body == Body::Done {
-            self.bulk = false;
-            stream.expect_bulk(false);
-        }
+        })
     }
 
     fn step_chunked(&mut self) -> Result<Step, ReadError> {
@@ -272,11 +252,10 @@ impl MessageReader {
     }
 
     /// So many bytes of body have left the stream by another way.
-    pub(super) fn spliced(&mut self, stream: &Stream, len: usize) {
+    pub(super) fn spliced(&mut self, len: usize) {
         self.received += len as u64;
         if let Body::Exact(left) = self.body {
             self.body = Body::exact(left.saturating_sub(len as u64));
-            self.end_bulk(stream);
         }
     }
 

@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
 
 impl BodySource for Source<'_> {
     fn ready(&mut self) -> Result<Ready, SourceError> {
-        match self.reader.step(self.stream).map_err(|error| Self::error(&error))? {
+        match self.reader.step().map_err(|error| Self::error(&error))? {
             Step::End => Ok(Ready::End),
             Step::NeedMore => Ok(Ready::Wait),
             Step::Piece(piece) if piece.len() as u64 > self.left_max => Err(SourceError::TooLarge),
@@ -150,7 +150,7 @@ impl BodySource for Source<'_> {
             match filled {
                 Ok(filled) => {
                     self.left_max = self.left_max.saturating_sub(len as u64);
-                    self.reader.spliced(self.stream, len);
+                    self.reader.spliced(len);
                     return Ok(filled);
                 }
                 Err(_) => self.check_pace()?,

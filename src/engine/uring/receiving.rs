@@ -158,7 +158,6 @@ impl Uring {
         }
         slot.queue.shrink();
         set_waker(&mut slot.receive_waker, waker);
-        slot.bulk = false;
         if slot.receive == Receive::Off {
             self.arm_receive(id.0);
         }
