@@ -51,7 +51,7 @@ impl<'a> Splice<'a> {
     }
 
     /// Bytes that it holds.
-    pub fn len(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.pipe.as_ref().map_or(0, Pipe::len)
     }
 

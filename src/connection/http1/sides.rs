@@ -326,7 +326,7 @@ impl BodySink for Sink<'_> {
 
     async fn drain(&mut self, splice: &mut Splice<'_>) -> Result<(), SinkError> {
         self.stage = Stage::Begun;
-        self.writer.spliced(splice.len());
+        self.writer.spliced(splice.held());
         let drained = pin!(async {
             while splice.drain().await? > 0 {}
             Ok(())
