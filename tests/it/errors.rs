@@ -10,6 +10,7 @@ on_each_engine!(
     logs_what_it_refused,
     refuses_what_no_route_takes,
     refuses_what_is_too_large,
+    lets_a_refused_upload_end,
     refuses_unknown_expectations_and_codings,
     times_out_slow_requests,
     cuts_off_slow_bodies,
@@ -136,6 +137,22 @@ headers_max = 20
     let mut client = gate.client();
     client.send(chunks);
     assert_eq!(client.response().status, 413);
+}
+
+/// A client that looks at the answer only once it has sent everything, which is more than all buffers on the way hold.
+fn lets_a_refused_upload_end(engine: Engine) {
+    const LEN: usize = 24 << 20;
+    let origin = Origin::text("never");
+    let gate = Gate::start(engine, &with_listener(&Gate::http_config(&[&origin], ""), "body_max = \"1KiB\"\n"));
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LEN}\r\n\r\n");
+    let mut client = gate.client();
+    client.send(head);
+    for piece in vec![b'x'; LEN].chunks(1 << 20) {
+        client.send(piece);
+    }
+    let response = client.response();
+    assert_eq!((response.status, response.field("connection")), (413, Some("close")));
+    client.expect_end();
 }
 
 fn refuses_unknown_expectations_and_codings(engine: Engine) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 const GATE: &str = "10.0.0.1:80";
 const ORIGIN: &str = "10.1.0.1:9000";
 const CONFIG: &str = "[[listener]]\naddress = \"10.0.0.1:80\"\n\
-     [[route]]\nupstream = \"app\"\ntimeout = \"1h\"\nresponse_body_idle_timeout = \"1h\"\n\
+     [[route]]\nhost = [\"a\"]\nupstream = \"app\"\ntimeout = \"1h\"\nresponse_body_idle_timeout = \"1h\"\n\
      [upstream.app]\nendpoints = [\"10.1.0.1:9000\"]\n";
 /// Bytes of a body: far more than all buffers between the two sides, so that who is slow is felt at the other side.
 const BODY: usize = 200_000;
@@ -193,4 +193,28 @@ fn a_client_that_waits_for_100_continue_is_not_slow() {
         expect_200(&wire).await
     };
     assert_eq!(tell(late, never).failures, [Failure::RequestBodyTooSlow]);
+}
+
+/// A client that was refused and goes on: how long the gateway goes on taking what it sends.
+async fn goes_on(engine: Engine, wire: Wire, pause: Duration) -> io::Result<()> {
+    wire.send(b"POST /lost HTTP/1.1\r\nHost: other\r\nContent-Length: 9000000\r\n\r\n").await?;
+    let refused = wire.head().await?;
+    assert!(refused.is_some_and(|head| head.first.1 == "404" && head.close));
+    loop {
+        wire.send(b"more").await?;
+        engine.sleep(pause).await;
+    }
+}
+
+#[test]
+fn a_refused_client_is_listened_to_for_a_while() {
+    let never = |_: Engine, _: Wire| async { Ok(()) };
+    // The first piece that comes too late is answered with a reset, and the next cannot be sent.
+    let late = Duration::from_secs(1);
+    for (pause_ms, limit_s) in [(200, 30), (7_000, 5)] {
+        let (pause, limit) = (Duration::from_millis(pause_ms), Duration::from_secs(limit_s));
+        let ending = tell(never, move |engine, wire| goes_on(engine, wire, pause));
+        assert!(ending.result.is_err());
+        assert!((limit..limit + 2 * pause + late).contains(&ending.took), "{:?} at {pause:?}", ending.took);
+    }
 }

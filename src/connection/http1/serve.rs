@@ -40,9 +40,12 @@ const WAITING_MAX: u32 = 256;
 /// Sets of buffers kept for the next task, and bytes of one that is: a set that large heads have passed through is not.
 const SPARE_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 32 * 1024;
-/// What a client may still send, and for how long, so that it can read a response that came before its request's end.
-const LINGER_BYTES_MAX: usize = 1 << 20;
-const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// For how long what a client still sends is taken and dropped, so that it can read a response that came before its request's
+/// end: in all, and without a byte. Many clients look at the response only once they have sent everything. There is no
+/// limit of bytes: what is under way between two near hosts is already more than a sensible one, and taking bytes to drop
+/// them costs no more than any upload. nginx has the same limits (`lingering_time`, `lingering_timeout`).
+const LINGER_TIME_MAX: Duration = Duration::from_secs(30);
+const LINGER_SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Buffers of tasks that have ended, for those to come.
 // Boxed: what moves between here and the tasks is a pointer.
@@ -224,7 +227,7 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
             let client_done = understood && !request.keep_alive && reader.is_done() && !reader.has_pending();
             if !client_done || stream.is_readable() {
                 drop(reader.take_pending());
-                Box::pin(linger(context, stream)).await;
+                Box::pin(client.listener.cut.unless(linger(context, stream))).await;
             }
             Next::Close
         }
@@ -319,12 +322,12 @@ async fn read_head(
 /// (RFC 9112 section 9.6).
 pub(in crate::connection) async fn linger(context: &Context, stream: &Stream) {
     stream.shutdown();
-    let until = context.engine.now() + LINGER_TIME_MAX;
-    let mut left = LINGER_BYTES_MAX;
-    while let Ok(Ok(chunk)) = context.engine.timeout(until, stream.receive()).await {
-        if chunk.is_empty() || chunk.len() > left {
-            return;
+    let end = context.engine.now() + LINGER_TIME_MAX;
+    while context.engine.now() < end {
+        let until = end.min(context.engine.now() + LINGER_SILENCE_MAX);
+        match context.engine.timeout(until, pin!(stream.receive())).await {
+            Ok(Ok(chunk)) if !chunk.is_empty() => {}
+            _ => return,
         }
-        left -= chunk.len();
     }
 }
