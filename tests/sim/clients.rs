@@ -1,10 +1,11 @@
 //! Simulated clients: they ask on connections that they keep, several requests at a time, and lose patience now and then.
 
 use crate::ledger::Ledger;
+use crate::opening;
 use crate::requests::Request;
 use crate::streams::{self, Played};
 use crate::wire::{Wire, beside};
-use crate::world::Place;
+use crate::world::{Place, SERVER_NAMES, UNKNOWN_NAME};
 use ringgate::base::Address;
 use ringgate::engine::{ConnectOptions, Engine, Event};
 use std::cell::Cell;
@@ -184,6 +185,28 @@ async fn announce(engine: &Engine, wire: &Wire) {
 pub async fn tcp(engine: Engine, ledger: Rc<Ledger>, place: Place) {
     let Some(wire) = connect(&engine, &ledger, place).await else { return };
     note(&ledger, place, streams::client(&engine, &ledger, wire).await);
+}
+
+/// A byte stream behind a ClientHello, which may come in any number of pieces; or an alert, where no route has the name.
+pub async fn tls(engine: Engine, ledger: Rc<Ledger>, place: Place) {
+    let Some(wire) = connect(&engine, &ledger, place).await else { return };
+    let name = match engine.random() % 4 {
+        0 => UNKNOWN_NAME,
+        chance => SERVER_NAMES[(chance % 2) as usize],
+    };
+    let hello = opening::client_hello(name, 1 + (engine.random() % 200) as usize);
+    for piece in hello.chunks(1 + engine.random() as usize % hello.len()) {
+        // What becomes of a connection that is gone, the first byte shows.
+        let _ = wire.send(piece).await;
+        engine.sleep(Duration::from_millis(engine.random() % 20)).await;
+    }
+    if name != UNKNOWN_NAME {
+        return note(&ledger, place, streams::client(&engine, &ledger, wire).await);
+    }
+    match wire.exactly(opening::UNRECOGNIZED_NAME.len()).await {
+        Ok(alert) => assert_eq!(alert, opening::UNRECOGNIZED_NAME),
+        Err(error) => assert!(ledger.lossy, "no alert but {error}"),
+    }
 }
 
 /// A byte stream through a connection that has been upgraded.

@@ -1,6 +1,6 @@
 //! The worker under test, and the control plane as far as it matters: somebody who puts other configurations in force.
 
-use crate::world::{EXTRA_HTTP, EXTRA_TCP, EXTRA_UDP, HTTP, HTTP_ORIGINS, TCP, TCP_ORIGINS, UDP, UDP_ORIGINS};
+use crate::world::{EXTRA_HTTP, EXTRA_TCP, EXTRA_UDP, HTTP, HTTP_ORIGINS, TCP, TCP_ORIGINS, TLS, UDP, UDP_ORIGINS};
 use ringgate::base::Sharded;
 use ringgate::connection::Context;
 use ringgate::control::config;
@@ -93,15 +93,18 @@ impl Gateway {
     }
 }
 
-/// One of the configurations that this world knows. Endpoints, their weights and the extra listeners come and go.
+/// One of the configurations that this world knows. Endpoints, their weights, the extra listeners and the PROXY headers for
+/// endpoints come and go. An endpoint of weight 0 is drained; at least one has another.
 pub fn configuration(chance: u64) -> String {
     let balance = ["round_robin", "least_request", "random"][(chance % 3) as usize];
     let present = 1 + chance / 3 % 7;
+    let mut weights: Vec<u64> = (0..HTTP_ORIGINS.len()).map(|at| (chance >> (8 * at)) % 5).collect();
+    weights[present.trailing_zeros() as usize] += 1;
     let endpoints: Vec<String> = HTTP_ORIGINS
         .iter()
         .enumerate()
         .filter(|(at, _)| present & (1 << at) != 0)
-        .map(|(at, address)| format!("{{ address = \"{address}\", weight = {} }}", 1 + (chance >> (8 * at)) % 5))
+        .map(|(at, address)| format!("{{ address = \"{address}\", weight = {} }}", weights[at]))
         .collect();
     let tcp = TCP_ORIGINS[(chance >> 32) as usize % 2];
     let http_listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"http\"\n");
@@ -119,7 +122,13 @@ pub fn configuration(chance: u64) -> String {
     let udp_listener = |address: &str| {
         format!("[[listener]]\naddress = \"{address}\"\nprotocol = \"udp\"\nupstream = \"datagrams\"\n{replies}")
     };
-    let mut listeners = http_listener(HTTP) + &tcp_listener(TCP) + &udp_listener(UDP);
+    let tls = format!(
+        "[[listener]]\nname = \"tls\"\naddress = \"{TLS}\"\nprotocol = \"tcp\"\n\
+         [[route]]\nlistener = \"tls\"\nsni = [\"a.sim\", \"*.b.sim\"]\nupstream = \"stream\"\n"
+    );
+    let header = |at: u32| ["off", "v1", "v2"][(chance >> at) as usize % 3];
+    let (api_header, stream_header) = (header(52), header(56));
+    let mut listeners = http_listener(HTTP) + &tcp_listener(TCP) + &udp_listener(UDP) + &tls;
     if chance >> 40 & 3 != 3 {
         listeners += &(http_listener(EXTRA_HTTP) + wants_header);
     }
@@ -133,8 +142,8 @@ pub fn configuration(chance: u64) -> String {
         "drain_timeout = \"1h\"\n\
          {listeners}\
          [[route]]\nupstream = \"api\"\ntimeout = \"20m\"\n\
-         [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\n\
-         [upstream.stream]\nendpoints = [\"{tcp}\"]\ndrain_timeout = \"off\"\n\
+         [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\nproxy_protocol = \"{api_header}\"\n\
+         [upstream.stream]\nendpoints = [\"{tcp}\"]\ndrain_timeout = \"off\"\nproxy_protocol = \"{stream_header}\"\n\
          [upstream.datagrams]\nendpoints = [{}]\nbalance = \"{balance}\"\n",
         endpoints.join(", "),
         udp_origins.join(", ")

@@ -8,6 +8,7 @@ mod clients;
 mod datagrams;
 mod gateway;
 mod ledger;
+mod opening;
 mod origins;
 mod requests;
 mod slow;

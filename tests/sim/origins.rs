@@ -2,6 +2,7 @@
 //! In some worlds they die: their connections are reset and nobody listens for a while.
 
 use crate::ledger::Ledger;
+use crate::opening;
 use crate::streams;
 use crate::wire::{Body, Framing, Head, Wire, chunked, pattern};
 use ringgate::engine::{Engine, ListenOptions, Listener, Raced, Stream, join, race};
@@ -52,6 +53,9 @@ async fn accept_all(engine: &Engine, ledger: &Rc<Ledger>, listener: &Listener, s
 async fn serve(engine: Engine, ledger: Rc<Ledger>, stream: Stream, speaks: Speaks, life: Rc<Life>) {
     let wire = Wire::new(stream);
     let served = async {
+        if opening::take(&wire).await.is_err() {
+            return false;
+        }
         let is_stream = match speaks {
             Speaks::Tcp => true,
             Speaks::Http => matches!(answer_all(&engine, &ledger, &wire).await, Ok(true)),

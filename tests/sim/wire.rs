@@ -115,7 +115,24 @@ impl Wire {
         }
     }
 
-    async fn exactly(&self, len: usize) -> io::Result<Vec<u8>> {
+    /// Whether this is what comes next, once it is known.
+    pub async fn begins_with(&self, bytes: &[u8]) -> io::Result<bool> {
+        loop {
+            let (so_far, enough) = {
+                let pending = self.pending.borrow();
+                let len = pending.len().min(bytes.len());
+                (pending[..len] == bytes[..len], len == bytes.len())
+            };
+            if enough || !so_far {
+                return Ok(so_far);
+            }
+            if !self.more().await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    pub async fn exactly(&self, len: usize) -> io::Result<Vec<u8>> {
         while self.pending.borrow().len() < len {
             self.must_have_more().await?;
         }

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 pub const HTTP: &str = "10.0.0.1:80";
 pub const TCP: &str = "10.0.0.1:6000";
+/// A listener that passes TLS through, by server name: those that have a route, and one that has none.
+pub const TLS: &str = "10.0.0.1:443";
+pub const SERVER_NAMES: [&str; 2] = ["a.sim", "deep.in.b.sim"];
+pub const UNKNOWN_NAME: &str = "b.sim";
 /// Listeners that some configurations have and others do not. They want a PROXY header from everybody.
 pub const EXTRA_HTTP: &str = "10.0.0.1:81";
 pub const EXTRA_TCP: &str = "10.0.0.1:6001";
@@ -175,6 +179,9 @@ fn start_clients(engine: &Engine, world: &World) -> Rc<Cell<usize>> {
     }
     for at in [TCP; 3].map(place).into_iter().chain([extra(EXTRA_TCP)]) {
         count_down(engine, &running, clients::tcp(engine.clone(), world.ledger.clone(), at));
+    }
+    for _ in 0..3 {
+        count_down(engine, &running, clients::tls(engine.clone(), world.ledger.clone(), place(TLS)));
     }
     for at in [place(HTTP), extra(EXTRA_HTTP)] {
         count_down(engine, &running, clients::tunnel(engine.clone(), world.ledger.clone(), at));

@@ -21,7 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 /// The longest time for which a listener hears of nothing.
 const DEAF_MAX_MS: u64 = 20;
-const SLOW_WINDOW_MIN: u64 = 256;
+/// With the latency that a slow stream has, a little more than the least that a client must take of a response.
+const SLOW_WINDOW_MIN: u64 = 640;
 const SLOW_WINDOW_MAX: u64 = 4096;
 const SLOW_LATENCY_FACTOR: u32 = 20;
 
