@@ -4,6 +4,7 @@
 
 use crate::balancer::{Planned, Policy};
 use crate::base::{Address, Networks, Sharded};
+use crate::health::probe::Probe;
 use crate::health::{PaceRule, Rate};
 use crate::router::{PathPolicy, Router};
 use crate::telemetry::RouteStats;
@@ -253,6 +254,8 @@ pub struct Upstream {
     pub connect: ConnectSettings,
     /// What each connection to an endpoint begins with.
     pub proxy_protocol: Option<ProxyHeader>,
+    /// How its endpoints are probed; `None`: they are not. The prober alone reads it.
+    pub probe: Option<Arc<Probe>>,
 }
 
 impl Upstream {

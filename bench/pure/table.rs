@@ -8,14 +8,18 @@ use ringgate::snapshot::{Published, Snapshot, Upstream};
 use ringgate::telemetry::Histogram;
 use ringgate::upstream::UpstreamIdentity;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A thousand upstreams of ten endpoints.
 fn snapshot(generation: u64) -> Snapshot {
     let policy = Arc::new(Policy::new(Balance::RoundRobin));
     let upstream = |index: u32| Upstream {
-        identity: Arc::new(UpstreamIdentity { name: format!("upstream-{index}"), stats: Sharded::new(1) }),
+        identity: Arc::new(UpstreamIdentity {
+            name: format!("upstream-{index}"),
+            stats: Sharded::new(1),
+            probes: OnceLock::new(),
+        }),
         plan: Planned::new(Arc::clone(&policy), &endpoints(10, |_| 1)),
         policy: Arc::clone(&policy),
         endpoints: endpoints(10, |_| 1),
@@ -28,6 +32,7 @@ fn snapshot(generation: u64) -> Snapshot {
         drain_timeout: None,
         connect: ringgate::snapshot::ConnectSettings::default(),
         proxy_protocol: None,
+        probe: None,
     };
     Snapshot {
         generation,

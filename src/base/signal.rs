@@ -1,4 +1,5 @@
-//! Sending a signal to a process by its id. Called by command line tools, never by a worker.
+//! Sending a signal to a process, or to a group of them, by its id. Called by command line tools and by the control plane,
+//! never by a worker.
 
 use std::io;
 
@@ -15,6 +16,20 @@ pub fn send_hangup(pid: u32) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Kills the group of processes that the child `pid` leads. `pid` is above 1, and a child that was not waited for yet: its
+/// number is still its own.
+///
+/// # Errors
+/// If there is no such group, or it is not ours to kill.
+pub fn kill_group(pid: u32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 1);
+    let Some(pid) = pid else { return Err(io::Error::from_raw_os_error(libc::ESRCH)) };
+    // SAFETY: killpg takes two integers and touches no memory of this process.
+    #[allow(unsafe_code)]
+    let outcome = unsafe { libc::killpg(pid, libc::SIGKILL) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,6 +38,7 @@ mod tests {
     fn no_group_of_processes_can_be_meant() {
         for pid in [0, u32::MAX, i32::MAX as u32] {
             assert!(send_hangup(pid).is_err());
+            assert!(kill_group(pid).is_err() && kill_group(1).is_err());
         }
     }
 }

@@ -6,13 +6,15 @@ use crate::base::heap::{Budget, heap_of_others};
 use crate::control::admin::{self, AdminState};
 use crate::control::config::{self, EngineChoice, Loaded, Report};
 use crate::control::memory::{Contract, Sizes};
+use crate::control::prober::{self, Prober};
 use crate::control::supervisor::{ControlThread, Drains, Running, Start, Supervisor, bind_first};
 use crate::engine::{DriverChoice, processors, raise_fd_limit};
+use crate::health::probe::Verdict;
 use crate::snapshot::{Listener, Protocol, Published, Snapshot};
 use crate::telemetry::access_log::{LogThread, access_log};
 use crate::telemetry::log::worker_log;
 use crate::telemetry::{ConfigStats, LogStats, WorkerStats, log};
-use crate::upstream::Registry;
+use crate::upstream::{EndpointState, Registry, Standing};
 use crate::worker::{Started, Worker};
 use clap::Args;
 use std::net::TcpListener;
@@ -86,6 +88,7 @@ struct Gateway {
     workers: Vec<JoinHandle<()>>,
     control: ControlThread,
     log: Arc<LogThread>,
+    _prober: Prober,
 }
 
 fn start(source: Source) -> Result<Gateway, String> {
@@ -128,6 +131,9 @@ fn start(source: Source) -> Result<Gateway, String> {
         let wake: Box<dyn Fn() + Send + Sync> = Box::new(move || started.remote.wake());
         wake
     });
+    let prober = Prober::start(published.clone(), probe_report())
+        .map_err(|error| format!("the prober's thread cannot start: {error}"))?;
+    let wakers = wakers.chain([prober.waker()]);
     let drains = Arc::new(Drains::default());
     let supervisor = Supervisor::new(Start {
         file,
@@ -154,7 +160,7 @@ fn start(source: Source) -> Result<Gateway, String> {
     };
     let control = start_control(supervisor, admin, state)?;
     log::info!("ready");
-    Ok(Gateway { published, workers: crew.threads, control, log })
+    Ok(Gateway { published, workers: crew.threads, control, log, _prober: prober })
 }
 
 fn load(source: Source) -> Result<(Option<PathBuf>, Loaded), Report> {
@@ -193,7 +199,9 @@ fn check_descriptors(snapshot: &Snapshot) -> Result<(), String> {
         Protocol::Http(_) | Protocol::Tcp(_) => 2 * u64::from(listener.connections_max),
     };
     let open: u64 = snapshot.listeners.iter().map(of_listener).sum();
-    let wanted = open + DESCRIPTORS_SPARE;
+    let probed = snapshot.upstreams.iter().filter(|upstream| upstream.probe.is_some());
+    let probes = prober::descriptors_max(probed.map(|upstream| upstream.endpoints.len()).sum());
+    let wanted = open + probes + DESCRIPTORS_SPARE;
     let limit = raise_fd_limit(wanted).map_err(|error| format!("the limit of open files cannot be read: {error}"))?;
     if limit < wanted {
         log::warn!(
@@ -282,6 +290,14 @@ fn announce(snapshot: &Snapshot, started: &[Started]) -> &'static str {
         log::info!("listening name={} address={}", listener.name, listener.bound_address());
     }
     driver
+}
+
+/// What the prober says puts an endpoint in service or takes it out.
+fn probe_report() -> prober::Report {
+    Box::new(|endpoint, verdict, _why| {
+        let state = if verdict == Some(Verdict::Down) { EndpointState::Down } else { EndpointState::Serving };
+        endpoint.condition.store(Standing { state, ..endpoint.condition.load() });
+    })
 }
 
 fn reload_of(supervisor: &Arc<Supervisor>) -> Box<dyn Fn() -> admin::ReloadFuture + Send + Sync> {

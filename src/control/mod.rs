@@ -5,4 +5,5 @@
 pub mod admin;
 pub mod config;
 pub mod memory;
+pub mod prober;
 pub mod supervisor;

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod limits;
 pub mod memory;
 mod pace;
+pub mod probe;
 
 pub use age::is_old;
 pub use failure::Failure;

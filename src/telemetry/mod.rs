@@ -13,5 +13,5 @@ pub mod timestamp;
 
 pub use histogram::Histogram;
 pub use stats::{
-    ConfigStats, EndpointStats, ListenerStats, LogStats, RouteStats, UdpStats, UpstreamStats, WorkerStats,
+    ConfigStats, EndpointStats, ListenerStats, LogStats, ProbeStats, RouteStats, UdpStats, UpstreamStats, WorkerStats,
 };

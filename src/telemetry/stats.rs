@@ -258,6 +258,15 @@ stats! {
         connect_duration: histogram seconds "From the start of a connect to its success.";
         response_head_duration: histogram seconds "From the last byte of the request head sent to the response head received.";
     }
+    /// What the prober counts for one upstream. One thread writes it.
+    ProbeStats = "probe" ["upstream"] {
+        sent: counter count "Probes sent to endpoints of the upstream.";
+        failures: failures count "Probes that failed, by reason.";
+        ups: counter count "Times that an endpoint was found up by its probes.";
+        downs: counter count "Times that an endpoint was found down by its probes.";
+        late: counter count "Probes that began over a second late because as many as allowed were under way.";
+        duration: histogram seconds "From the start of a probe to its result.";
+    }
     /// What one worker counts for one endpoint.
     EndpointStats = "endpoint" ["upstream" "endpoint"] {
         requests: counter count "Requests (http), connections (tcp) or flows (udp) sent to the endpoint, retries included.";
@@ -334,6 +343,7 @@ derived! {
     LISTENER_CONNECTIONS_MAX = "ringgate_listener_connections_max" gauge count ["listener"] "The limit of open connections.";
     UPSTREAM_ENDPOINTS = "ringgate_upstream_endpoints" gauge count ["upstream"] "Endpoints of the upstream.";
     ENDPOINT_WEIGHT = "ringgate_endpoint_weight" gauge count ["upstream" "endpoint"] "The weight of the endpoint.";
+    ENDPOINT_PROBE_UP = "ringgate_endpoint_probe_up" gauge count ["upstream" "endpoint"] "1 if the probes of the endpoint say that it is up, else 0.";
     DRAINING_CONNECTIONS = "ringgate_draining_connections" gauge count ["kind" "name"] "Connections left of a listener, or to an endpoint, that a reload took out.";
     PROCESS_CPU = "process_cpu_seconds_total" counter seconds [] "CPU time of the process, user and system.";
     PROCESS_MEMORY_RESIDENT = "process_resident_memory_bytes" gauge bytes [] "Resident memory of the process.";

@@ -4,14 +4,16 @@
 
 mod clients;
 mod condition;
+mod probed;
 mod registry;
 
 pub use clients::{CLIENT_CONNECTIONS_MAX, ClientPlace, ClientTable, Counted};
 pub use condition::{Condition, EndpointState, Standing, WHOLE_SHARE};
+pub use probed::{Probed, ProbedState};
 pub use registry::Registry;
 
 use crate::base::{Address, Instant, Sharded, SharedSocket};
-use crate::telemetry::{EndpointStats, ListenerStats, UdpStats, UpstreamStats};
+use crate::telemetry::{EndpointStats, ListenerStats, ProbeStats, UdpStats, UpstreamStats};
 use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +35,8 @@ pub struct EndpointIdentity {
     pub in_flight: AtomicU32,
     /// Its state, and how much of its weight counts.
     pub condition: Condition,
+    /// What its probes say, where it has any.
+    pub probed: Probed,
     /// Whether datagrams reach it, as far as that is heard of.
     pub reachability: Reachability,
     /// Counters, one shard a worker.
@@ -48,6 +52,7 @@ impl EndpointIdentity {
             address,
             in_flight: AtomicU32::new(0),
             condition: Condition::default(),
+            probed: Probed::default(),
             reachability: Reachability::default(),
             stats: Sharded::new(workers),
         }
@@ -105,6 +110,8 @@ pub struct UpstreamIdentity {
     pub name: String,
     /// Counters, one shard a worker.
     pub stats: Sharded<UpstreamStats>,
+    /// What the prober counts, from the first snapshot on that has it probed.
+    pub probes: OnceLock<Box<ProbeStats>>,
 }
 
 /// What a listener's sockets carry. A stream and a datagram socket may share an address and a port: they are two listeners.

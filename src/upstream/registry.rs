@@ -56,6 +56,7 @@ impl Registry {
         self.upstreams.get_or_make(name, || UpstreamIdentity {
             name: name.to_owned(),
             stats: Sharded::<UpstreamStats>::new(workers),
+            probes: OnceLock::new(),
         })
     }
 

@@ -4,10 +4,11 @@ use super::{AdminState, process};
 use crate::base::Sharded;
 use crate::control::supervisor::{Drain, Drained};
 use crate::health::Failure;
+use crate::health::probe::ProbeFailure;
 use crate::snapshot::{Listener, Phase, Protocol, Snapshot};
 use crate::telemetry::prometheus::{Counted, Page, Shards, labels};
 use crate::telemetry::stats::{self, EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats, WorkerStats};
-use crate::upstream::Transport;
+use crate::upstream::{ProbedState, Transport};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ pub(super) fn page(state: &AdminState) -> String {
     page.table(&udp_listeners(&snapshot), &reasons);
     page.table(&routes(&snapshot), &reasons);
     page.table(&upstreams(&snapshot), &reasons);
+    probes(&mut page, &snapshot);
     let drains = state.drains.parts();
     endpoint_tables(&mut page, &snapshot, &drains, &reasons);
     let draining = drains.iter().map(|drain| match &drain.of {
@@ -92,6 +94,22 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Counted<'_, UpstreamStats>> {
     let mut once = Once::default();
     let all = snapshot.upstreams.iter().map(|upstream| &upstream.identity);
     all.filter_map(|identity| once.counted(&[("upstream", &identity.name)], &identity.stats)).collect()
+}
+
+/// What the prober counts, and what it says of each endpoint.
+fn probes(page: &mut Page, snapshot: &Snapshot) {
+    let probed = || snapshot.upstreams.iter().filter(|upstream| upstream.probe.is_some());
+    let counted = probed().filter_map(|upstream| {
+        let stats = upstream.identity.probes.get()?;
+        Some(Counted { labels: labels(&[("upstream", &upstream.identity.name)]), shards: Shards::One(&**stats) })
+    });
+    page.table(&counted.collect::<Vec<_>>(), &ProbeFailure::NAMES);
+    let endpoints = probed().flat_map(|upstream| &upstream.endpoints).map(|endpoint| &endpoint.identity);
+    let states = endpoints.map(|identity| {
+        let pairs = [("upstream", identity.upstream.as_str()), ("endpoint", &identity.address.to_string())];
+        (labels(&pairs), u8::from(identity.probed.load() == ProbedState::Up))
+    });
+    page.metric(&stats::ENDPOINT_PROBE_UP, states);
 }
 
 /// The counters of endpoints, those that drain included, and their weights, which share their labels.

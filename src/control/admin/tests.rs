@@ -54,6 +54,7 @@ fn snapshot(endpoints: u16) -> Snapshot {
         drain_timeout: None,
         connect: ConnectSettings::default(),
         proxy_protocol: None,
+        probe: None,
     };
     Snapshot {
         generation: 4,

@@ -1,7 +1,7 @@
 //! Documents → checked settings: what the tables of all files mean together. This file has the top of the file and
 //! the order of things; the tables are in `upstreams`, `listeners` and `routes`.
 //!
-//! Goes on after every mistake, so that all are seen at once; reads no file and no clock. Names of endpoints are
+//! Goes on after every mistake, so that all are seen at once; reads no clock, and no file but the secrets that a probe names. Names of endpoints are
 //! resolved by the function that the caller hands in.
 
 use super::keys::{self, Kind, Table};
@@ -51,7 +51,7 @@ pub fn check(
     if let Some(running) = running {
         refuse_process_changes(&tops, running, &process);
     }
-    let upstreams = Upstreams::read(&tops, resolve, mistakes);
+    let upstreams = Upstreams::read(documents, &tops, resolve, mistakes);
     let mut listeners = Listeners::read(&tops, &upstreams);
     let routes = Routes::read(&tops, &mut listeners, &upstreams, mistakes);
     if listeners.drafts.is_empty() && tops.iter().all(|top| top.raw("listener").is_none()) {

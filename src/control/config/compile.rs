@@ -3,8 +3,9 @@
 
 use super::settings::Settings;
 use crate::balancer::Planned;
+use crate::health::probe::Initial;
 use crate::snapshot::{Listener, Route, Snapshot, Upstream};
-use crate::upstream::{ClientTable, Endpoint, Registry};
+use crate::upstream::{ClientTable, Endpoint, EndpointIdentity, EndpointState, ProbedState, Registry, Standing};
 use std::sync::Arc;
 
 /// The snapshot of `settings`, with what the registry holds for its identities.
@@ -46,8 +47,15 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         });
         let endpoints: Vec<Endpoint> = endpoints.collect();
         let policy = Arc::new(upstream.policy);
+        let identity = registry.upstream(&upstream.name);
+        if let Some(probe) = &upstream.probe {
+            identity.probes.get_or_init(Box::default);
+            if probe.rules.initial == Initial::Probe {
+                endpoints.iter().for_each(|endpoint| hold_until_probed(&endpoint.identity));
+            }
+        }
         Upstream {
-            identity: registry.upstream(&upstream.name),
+            identity,
             plan: Planned::new(Arc::clone(&policy), &endpoints),
             policy,
             endpoints,
@@ -60,6 +68,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
             drain_timeout: upstream.drain_timeout,
             connect: upstream.connect,
             proxy_protocol: upstream.proxy_protocol,
+            probe: upstream.probe,
         }
     });
     Snapshot {
@@ -71,5 +80,15 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         worker_lag_max: settings.worker_lag_max,
         drain_idle_timeout: settings.drain_idle_timeout,
         access_log: settings.process.access_log.is_some(),
+    }
+}
+
+/// Sends nothing to an endpoint that appears with this snapshot before it has passed a probe. One that serves already goes
+/// on: a reload takes nothing out by itself.
+fn hold_until_probed(identity: &Arc<EndpointIdentity>) {
+    let appears = Arc::strong_count(identity) == 1;
+    if appears {
+        identity.probed.store(ProbedState::Waiting);
+        identity.condition.store(Standing { state: EndpointState::Down, ..Standing::default() });
     }
 }

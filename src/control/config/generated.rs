@@ -36,6 +36,8 @@ fn conf() -> String {
     show_table(&mut text, &keys::LISTENER, "The same for UDP.", Some("udp"));
     show_table(&mut text, &keys::ROUTE, "", None);
     show_table(&mut text, &keys::UPSTREAM, "", None);
+    show_table(&mut text, &keys::PROBE, "", Some("http"));
+    other_probes(&mut text);
     text.push_str("\n[upstream.redis]\nendpoints = [\"127.0.0.1:6380\"]\n");
     text.push_str("\n[upstream.dns]\nendpoints = [\"127.0.0.1:5353\"]\n");
     text
@@ -53,6 +55,16 @@ fn show_table(text: &mut String, table: &Table, help: &str, protocol: Option<&st
     for key in table.keys {
         if key.protocols.is_empty() || protocol.is_some_and(|protocol| key.protocols.contains(&protocol)) {
             show_key(text, key, protocol);
+        }
+    }
+}
+
+/// The keys that other kinds of probe have, as comments: a table has one kind.
+fn other_probes(text: &mut String) {
+    for kind in keys::PROBE_KINDS.into_iter().filter(|kind| *kind != "http") {
+        text.push_str(&format!("\n# With kind = \"{kind}\", instead of the keys of \"http\":\n"));
+        for key in keys::PROBE.keys.iter().filter(|key| key.protocols.contains(&kind)) {
+            show_key(text, key, None);
         }
     }
 }
@@ -88,6 +100,7 @@ fn range(kind: &Kind) -> String {
         Kind::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
         Kind::Size { min, max, unlimited: false } => format!("{} to {}", size_text(*min), size_text(*max)),
         Kind::DurationOrOff { min, max } => format!("{} to {}, or \"off\"", duration_text(*min), duration_text(*max)),
+        Kind::Percent { max } => format!("0% to {max}%"),
         Kind::Rate { max } => format!("\"off\", or up to {}/s", size_text(*max)),
         Kind::Percent { min, max } => format!("{} to {}", percent_text(*min), percent_text(*max)),
         Kind::Choice(words) | Kind::Words(Word::Of(words)) => {
@@ -122,6 +135,7 @@ fn schema() -> Value {
             "listener": table_schema(&keys::LISTENER),
             "route": table_schema(&keys::ROUTE),
             "upstream": table_schema(&keys::UPSTREAM),
+            "probe": table_schema(&keys::PROBE),
             "endpoint": table_schema(&keys::ENDPOINT),
         },
     });
@@ -173,13 +187,16 @@ fn kind_schema(key: &Key) -> Value {
         Kind::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+([.][0-9])?%$" }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Name => name,
+        Kind::Text => json!({ "type": "string", "minLength": 1 }),
+        Kind::Secret => json!({ "type": "string", "pattern": "^(env|file):.+$" }),
+        Kind::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+%$" }),
         Kind::Address => json!({ "type": "string", "pattern": "^(.+:[0-9]+|unix:[/@].+)$" }),
         Kind::AddressOrOff => json!({ "type": "string", "pattern": "^(.+:[0-9]+|off)$" }),
         Kind::FileMode => json!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),
         Kind::FilePath => json!({ "type": "string", "minLength": 1 }),
         Kind::UrlPath => json!({ "type": "string", "pattern": "^/" }),
         Kind::Words(word) => {
-            let fewest = if matches!(word, Word::Network | Word::Of(_)) { 0 } else { 1 };
+            let fewest = if matches!(word, Word::Network | Word::Header | Word::Of(_)) { 0 } else { 1 };
             let item = match word {
                 Word::Of(words) => json!({ "enum": words }),
                 _ => json!({ "type": "string" }),
@@ -261,7 +278,9 @@ fn the_full_example_shows_every_key_of_the_code_and_no_other() {
     golden(&path("ringgate.toml"), &conf());
     let settings = settings_of("conf/ringgate.toml", &conf());
     // An unknown key is an error, so every key of the example is in the code. Now the other way round.
-    for table in [&keys::TOP, &keys::ADMIN, &keys::ACCESS_LOG, &keys::LISTENER, &keys::ROUTE, &keys::UPSTREAM] {
+    for table in
+        [&keys::TOP, &keys::ADMIN, &keys::ACCESS_LOG, &keys::LISTENER, &keys::ROUTE, &keys::UPSTREAM, &keys::PROBE]
+    {
         for key in table.keys.iter().filter(|key| !is_table(key)) {
             let lines = [format!("\n{} = ", key.name), format!("\n# {} = ", key.name)];
             assert!(lines.iter().any(|line| conf().contains(line)), "{} {}", table.title, key.name);
@@ -288,6 +307,8 @@ fn the_defaults_that_the_example_shows_are_those_of_the_code() {
         upstream = \"api\"
         [upstream.api]
         endpoints = [\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]
+        [upstream.api.probe]
+        kind = \"http\"
         [upstream.redis]
         endpoints = [\"127.0.0.1:6380\"]
         [upstream.dns]
@@ -318,7 +339,8 @@ fn the_guide_has_the_keys_of_the_code() {
     let mut page = std::fs::read_to_string(&guide).expect("the guide is there");
     let tables = [("top", &keys::TOP), ("admin", &keys::ADMIN), ("access_log", &keys::ACCESS_LOG)];
     let more = [("listener", &keys::LISTENER), ("route", &keys::ROUTE), ("upstream", &keys::UPSTREAM)];
-    for (name, table) in tables.into_iter().chain(more).chain([("endpoint", &keys::ENDPOINT)]) {
+    for (name, table) in tables.into_iter().chain(more).chain([("probe", &keys::PROBE), ("endpoint", &keys::ENDPOINT)])
+    {
         page = with_keys(&page, name, table);
     }
     golden(&guide, &page);

@@ -24,7 +24,7 @@ pub struct Key {
     pub presence: Presence,
     /// What it does and its unit, in full sentences without a final line break.
     pub help: &'static str,
-    /// The listener protocols that it makes sense for; none: all.
+    /// The listener protocols, or kinds of probe, that it makes sense for; none: all.
     pub protocols: &'static [&'static str],
 }
 
@@ -62,6 +62,10 @@ pub enum Kind {
         max: u64,
         unlimited: bool,
     },
+    /// Parts of a hundred, such as "10%".
+    Percent {
+        max: u64,
+    },
     /// Bytes a second, or "off".
     Rate {
         max: u64,
@@ -79,6 +83,10 @@ pub enum Kind {
     Address,
     /// `host:port`, the host an IP address, or the word "off".
     AddressOrOff,
+    /// Any text but the empty one.
+    Text,
+    /// Where a secret is: `env:NAME` or `file:PATH`.
+    Secret,
     /// A path of the file system, relative to the file.
     FilePath,
     /// Permissions of a file, in octal.
@@ -107,6 +115,12 @@ pub enum Word {
     Method,
     Network,
     Ip,
+    /// Any text.
+    Text,
+    /// A status of HTTP, or a range of them.
+    Status,
+    /// `Name: value`.
+    Header,
     /// One of a fixed set.
     Of(&'static [&'static str]),
 }
@@ -247,7 +261,7 @@ pub static TOP: Table = Table {
 };
 
 /// All tables.
-pub static TABLES: [&Table; 7] = [&TOP, &ADMIN, &ACCESS_LOG, &LISTENER, &ROUTE, &UPSTREAM, &ENDPOINT];
+pub static TABLES: [&Table; 8] = [&TOP, &ADMIN, &ACCESS_LOG, &LISTENER, &ROUTE, &UPSTREAM, &PROBE, &ENDPOINT];
 
 const OPTIONAL_TABLE: Presence = Presence::Optional { example: "", without: "" };
 
@@ -678,6 +692,158 @@ pub static UPSTREAM: Table = Table {
             Kind::Words(Word::Of(&PROXY_TLVS)),
             Presence::Default("[]"),
             "What a header of version 2 says beside the addresses, where it is known: the server name and the protocol that the client asked for, an id of the connection, a checksum.",
+        ),
+        key("probe", Kind::OneTable(&PROBE), OPTIONAL_TABLE, PROBE.help),
+    ],
+};
+
+/// The kinds of probe, in the order of the key's choices.
+pub const PROBE_KINDS: [&str; 7] = ["tcp", "http", "exec", "redis", "mysql", "postgres", "udp"];
+
+const fn of_probes(
+    kinds: &'static [&'static str],
+    name: &'static str,
+    kind: Kind,
+    presence: Presence,
+    help: &'static str,
+) -> Key {
+    Key { name, kind, presence, help, protocols: kinds }
+}
+
+pub static PROBE: Table = Table {
+    title: "[upstream.NAME.probe]",
+    help: "How each endpoint of the upstream is asked, again and again, whether it is up. Without this table none is. docs/probes.md explains the kinds.",
+    keys: &[
+        key(
+            "kind",
+            Kind::Choice(&PROBE_KINDS),
+            Presence::Required { example: "\"http\"" },
+            "What is asked, whatever the upstream itself speaks: a connection (\"tcp\"), a request (\"http\"), a command (\"exec\"), a datagram (\"udp\"), or a database in its own protocol.",
+        ),
+        key(
+            "interval",
+            Kind::Duration { min: Duration::from_millis(100), max: HOUR },
+            Presence::Default("\"5s\""),
+            "From one probe of an endpoint to the next.",
+        ),
+        key(
+            "interval_fast",
+            Kind::Duration { min: Duration::from_millis(100), max: HOUR },
+            Presence::Optional { example: "\"1s\"", without: "`\"1s\"`, or `interval` where that is shorter" },
+            "The same while the last results speak against what the endpoint is taken for.",
+        ),
+        key(
+            "jitter",
+            Kind::Percent { max: 100 },
+            Presence::Default("\"10%\""),
+            "How much of an interval it may be shorter or longer by, at random, so that probes do not march in step.",
+        ),
+        key(
+            "timeout",
+            time(HOUR),
+            Presence::Optional { example: "\"2s\"", without: "`\"2s\"`, or `interval` where that is shorter" },
+            "From the start of a probe to the end of its answer.",
+        ),
+        key(
+            "rise",
+            Kind::Integer { min: 1, max: 100 },
+            Presence::Default("2"),
+            "Passes in a row that bring an endpoint up.",
+        ),
+        key(
+            "fall",
+            Kind::Integer { min: 1, max: 100 },
+            Presence::Default("3"),
+            "Failures in a row that take an endpoint down.",
+        ),
+        key(
+            "initial",
+            Kind::Choice(&["up", "probe"]),
+            Presence::Default("\"up\""),
+            "What a new endpoint is before its first result: \"up\", or with \"probe\" down until it has passed one.",
+        ),
+        key(
+            "port",
+            Kind::Integer { min: 1, max: 65_535 },
+            Presence::Optional { example: "8081", without: "the endpoint's own" },
+            "Another port of the endpoint's host to ask.",
+        ),
+        key(
+            "address",
+            Kind::Address,
+            Presence::Optional { example: "\"10.0.0.9:8081\"", without: "the endpoint's own" },
+            "One address to ask about every endpoint.",
+        ),
+        of_probes(
+            &["tcp", "udp"],
+            "send",
+            Kind::Text,
+            Presence::Optional { example: "\"PING\\r\\n\"", without: "nothing; \"udp\" needs it" },
+            "What is sent; \"hex:...\" for bytes.",
+        ),
+        of_probes(
+            &["tcp", "udp", "http"],
+            "expect",
+            Kind::Text,
+            Presence::Optional { example: "\"ok\"", without: "any answer; of \"tcp\" none at all" },
+            "What the answer, or the body of the response, must contain; \"hex:...\" for bytes. At most the first 32 KiB are looked at.",
+        ),
+        of_probes(&["http"], "method", Kind::Name, Presence::Default("\"GET\""), "The method of the request."),
+        of_probes(
+            &["http"],
+            "path",
+            Kind::UrlPath,
+            Presence::Default("\"/\""),
+            "The path of the request, with its query if it has one.",
+        ),
+        of_probes(
+            &["http"],
+            "host",
+            Kind::Text,
+            Presence::Optional { example: "\"api.example.com\"", without: "the address that is asked" },
+            "The Host of the request.",
+        ),
+        of_probes(
+            &["http"],
+            "headers",
+            Kind::Words(Word::Header),
+            Presence::Default("[]"),
+            "Further fields of the request, each as \"Name: value\".",
+        ),
+        of_probes(
+            &["http"],
+            "status",
+            Kind::Words(Word::Status),
+            Presence::Default("\"200-399\""),
+            "The statuses that pass: one such as \"204\", a range, or a list of them.",
+        ),
+        of_probes(
+            &["exec"],
+            "command",
+            Kind::Words(Word::Text),
+            Presence::Optional { example: "[\"/usr/local/bin/check-app\", \"--quick\"]", without: "\"exec\" needs it" },
+            "A program, its path relative to this file, and its arguments. It passes by ending with 0; where to ask is in its environment.",
+        ),
+        of_probes(
+            &["redis", "mysql", "postgres"],
+            "user",
+            Kind::Text,
+            Presence::Optional { example: "\"probe\"", without: "redis: the default user; others: no login is begun" },
+            "Who logs in. With \"mysql\" it must be a user without a password, with \"postgres\" any: the session is not carried on.",
+        ),
+        of_probes(
+            &["redis"],
+            "password",
+            Kind::Secret,
+            Presence::Optional { example: "\"env:REDIS_PASSWORD\"", without: "no AUTH is sent" },
+            "Where its password is: \"env:NAME\" or \"file:PATH\". Read when the file is.",
+        ),
+        of_probes(
+            &["postgres"],
+            "database",
+            Kind::Text,
+            Presence::Optional { example: "\"app\"", without: "the one named as the user" },
+            "Which database the session is for.",
         ),
     ],
 };

@@ -4,10 +4,12 @@
 use crate::balancer::Policy;
 use crate::base::{Address, Networks};
 use crate::health::Rate;
+use crate::health::probe::Probe;
 use crate::snapshot::{ConnectSettings, Destination, Protocol, ProxyHeader, SocketSettings};
 use crate::telemetry::access_log;
 use crate::upstream::Placement;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All that a configuration says.
@@ -114,4 +116,6 @@ pub struct UpstreamSettings {
     pub connect: ConnectSettings,
     /// See [`crate::snapshot::Upstream::proxy_protocol`].
     pub proxy_protocol: Option<ProxyHeader>,
+    /// See [`crate::snapshot::Upstream::probe`].
+    pub probe: Option<Arc<Probe>>,
 }

@@ -1,8 +1,9 @@
 //! `[upstream.NAME]` tables → checked upstreams, and the references of others to them.
 
 use super::balance;
-use super::check::{Names, Resolve, unknown_name};
+use super::check::{Document, Names, Resolve, unknown_name};
 use super::keys::{self, ENDPOINTS_MAX, PROXY_TLVS, SPLIT_PARTS_MAX, UPSTREAMS_MAX};
+use super::probes::{self, Probed};
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
 use super::settings::{EndpointSettings, UpstreamSettings};
@@ -15,6 +16,7 @@ use crate::upstream::{Placement, UpstreamIndex};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -33,7 +35,12 @@ pub struct Upstreams<'d> {
 
 impl<'d> Upstreams<'d> {
     /// Reads the upstreams of all files.
-    pub fn read(tops: &[Reader<'d, '_>], resolve: Resolve<'_>, mistakes: &'d Mistakes) -> Upstreams<'d> {
+    pub fn read(
+        documents: &[Document<'_>],
+        tops: &[Reader<'d, '_>],
+        resolve: Resolve<'_>,
+        mistakes: &'d Mistakes,
+    ) -> Upstreams<'d> {
         let mut upstreams = Upstreams {
             settings: Vec::new(),
             names: Names::default(),
@@ -42,8 +49,9 @@ impl<'d> Upstreams<'d> {
             zone: tops.first().and_then(balance::zone),
             mistakes,
         };
-        let mut resolver = Resolver { resolve, known: HashMap::new() };
-        for top in tops {
+        let mut resolver = Resolver { resolve, known: HashMap::new(), directory: Path::new("") };
+        for (top, document) in tops.iter().zip(documents) {
+            resolver.directory = &document.directory;
             for (key, value) in top.named("upstream", "a table of tables: [upstream.NAME]") {
                 let place = top.place_of(key);
                 upstreams.add(top, key.get_ref(), place, value, &mut resolver);
@@ -172,6 +180,7 @@ fn stand_in(name: &str) -> UpstreamSettings {
         drain_timeout: None,
         connect: ConnectSettings::default(),
         proxy_protocol: None,
+        probe: None,
     }
 }
 
@@ -182,10 +191,14 @@ fn read_one(
     resolver: &mut Resolver<'_>,
 ) -> UpstreamSettings {
     let endpoints = read_endpoints(reader, resolver);
+    let connect = sockets::of_upstream(reader, &endpoints);
+    let proxy_protocol = proxy_header(reader);
+    let probed = Probed { endpoints: &endpoints, connect: &connect, proxy_protocol, directory: resolver.directory };
+    let probe = probes::of_upstream(reader, &probed);
     UpstreamSettings {
         name: name.to_owned(),
         policy: balance::policy(reader, zone),
-        connect: sockets::of_upstream(reader, &endpoints),
+        connect,
         endpoints,
         connect_timeout: reader.duration("connect_timeout"),
         retries: count(reader, "retries"),
@@ -194,7 +207,8 @@ fn read_one(
         connection_requests_max: count_if_any(reader, "connection_requests_max"),
         connection_age_max: reader.duration_or_off("connection_age_max"),
         drain_timeout: reader.duration_or_off("drain_timeout"),
-        proxy_protocol: proxy_header(reader),
+        proxy_protocol,
+        probe,
     }
 }
 
@@ -312,8 +326,9 @@ fn read_endpoint(
     }
 }
 
-/// Resolves each name once.
+/// Resolves each name once; and where the paths of the file at hand begin.
 struct Resolver<'a> {
+    directory: &'a Path,
     resolve: Resolve<'a>,
     known: HashMap<(String, u16), Result<Vec<SocketAddr>, String>>,
 }

@@ -158,6 +158,13 @@ fn unix_name(name: &str) -> Result<Address, String> {
     }
 }
 
+/// A whole number of hundredths: `10%`.
+pub fn percent(text: &str) -> Result<u64, String> {
+    let form = "a percentage is a whole number and a percent sign, such as \"10%\"";
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| form.to_owned())
+}
+
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
@@ -360,6 +367,58 @@ pub fn url_path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The path of a URL with its query, as it stands in a request line.
+pub fn path_and_query(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err("a path begins with `/`".to_owned());
+    }
+    if text.len() > 4_096 {
+        return Err("a path has at most 4096 bytes".to_owned());
+    }
+    match text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        Some(c) => Err(format!("`{}` cannot be in a request; write it percent-encoded", c.escape_debug())),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// The value of a Host field (RFC 9110 section 7.2): a name or an address, with or without a port.
+pub fn host_field(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-._~:[]%".contains(c);
+    if text.is_empty() || text.len() > 255 || !text.chars().all(fine) {
+        return Err("a host is a name or an address, with or without a port".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `Name: value` (RFC 9110 section 5).
+pub fn header_field(text: &str) -> Result<(String, String), String> {
+    let form = "a field is \"Name: value\"";
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let (name, value) = text.split_once(':').ok_or(form)?;
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(format!("`{}` is not the name of a field; {form}", shown(name)));
+    }
+    let value = value.trim();
+    if value.bytes().any(|b| b != b'\t' && (b < b' ' || b == 0x7f)) {
+        return Err(format!("control characters cannot be in a field; {form}"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A text as it stands, or what follows `hex:` as bytes.
+pub fn text_or_hex(text: &str) -> Result<Vec<u8>, String> {
+    let Some(digits) = text.strip_prefix("hex:") else {
+        return if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.as_bytes().to_vec()) };
+    };
+    let digits: Vec<u8> = digits.bytes().filter(|b| *b != b' ').collect();
+    let pair = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|text| u8::from_str_radix(text, 16).ok());
+    let plain = !digits.is_empty() && digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit);
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
+    bytes
+        .filter(|_| plain)
+        .ok_or_else(|| "after `hex:` come pairs of hexadecimal digits, such as \"hex:00ff\"".to_owned())
+}
+
 /// A name that tables refer to.
 pub fn name(text: &str) -> Result<String, String> {
     let fine = |c: char| !c.is_control() && !c.is_whitespace() && !"\"'`\\{}".contains(c);
@@ -512,6 +571,7 @@ mod tests {
         fn no_text_panics(text in ".{0,80}") {
             let _ = (duration(&text), size(&text), socket_address(&text), endpoint_address(&text), route_host(&text));
             let _ = (network(&text), method(&text), url_path(&text), name(&text), shown(&text));
+            let _ = (path_and_query(&text), host_field(&text), header_field(&text), text_or_hex(&text), percent(&text));
         }
     }
 }

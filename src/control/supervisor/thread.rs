@@ -24,13 +24,24 @@ impl ControlThread {
     where
         F: Future<Output = ()> + 'static,
     {
+        ControlThread::start_named("control", make)
+    }
+
+    /// The same on a thread of another name, for work that must not delay reloads and the admin listener.
+    ///
+    /// # Errors
+    /// If the thread or the runtime cannot be made.
+    pub fn start_named<F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> io::Result<ControlThread>
+    where
+        F: Future<Output = ()> + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .thread_name("control-files")
+            .thread_name(format!("{name}-files"))
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .build()?;
         let (end, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = std::thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || {
             runtime.block_on(async {
                 tokio::select! {

@@ -10,7 +10,7 @@ mod write;
 mod tests;
 
 pub use read::{HeaderError, Parsed, read};
-pub use write::{Version, write};
+pub use write::{Version, write, write_local};
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -24,6 +24,12 @@ pub fn write(out: &mut Vec<u8>, header: &Header<'_>, version: Version) {
     }
 }
 
+/// Appends a header of version 2 by which the sender speaks for itself (LOCAL, section 2.2): nobody stands behind it.
+pub fn write_local(out: &mut Vec<u8>) {
+    out.extend_from_slice(&SIGNATURE);
+    out.extend_from_slice(&[0x20, 0, 0, 0]);
+}
+
 /// Version 1 (section 2.1).
 fn write_line(out: &mut Vec<u8>, addresses: &Addresses<'_>) {
     let start = out.len();
