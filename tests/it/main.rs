@@ -21,6 +21,7 @@ mod limits;
 mod memory;
 mod outside;
 mod pipelining;
+mod probes;
 mod proxy;
 mod proxy_rivals;
 mod reload;

@@ -75,10 +75,10 @@ fn cut_short(len: usize) -> Step {
     }
 }
 
-/// Bytes of an answer inside a message: printable, and short.
+/// Bytes of an answer inside a message, and short; the log escapes what cannot be printed.
 pub fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let mut short: String = text.trim().chars().take(CHARS_SHOWN_MAX).flat_map(char::escape_debug).collect();
+    let mut short: String = text.trim().chars().take(CHARS_SHOWN_MAX).collect();
     if text.trim().chars().nth(CHARS_SHOWN_MAX).is_some() {
         short.push('…');
     }

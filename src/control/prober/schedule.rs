@@ -149,12 +149,8 @@ impl Schedule {
         let wait = probing.first_wait(&probe.rules, self.draw());
         let turn = self.appoint(id, now + wait);
         let (identity, upstream, probe) = (Arc::clone(identity), Arc::clone(upstream), Arc::clone(probe));
-        let change = Change {
-            identity: Arc::clone(&identity),
-            verdict: Some(probing.verdict()),
-            in_a_row: 0,
-            first: false,
-        };
+        let change =
+            Change { identity: Arc::clone(&identity), verdict: Some(probing.verdict()), in_a_row: 0, first: false };
         identity.probed.store(state(probing));
         self.watched.insert(id, Watched { identity, upstream, probe, probing, turn });
         change

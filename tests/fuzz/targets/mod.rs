@@ -18,6 +18,7 @@ targets! {
     client_hello,
     configuration,
     path,
+    probe_answer,
     proxy_header,
     request_head,
     response_head,

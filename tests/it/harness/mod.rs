@@ -3,6 +3,7 @@
 
 mod certificate;
 mod client;
+mod database;
 mod datagram;
 mod gate;
 mod haproxy;
@@ -13,6 +14,7 @@ mod origin;
 
 pub use certificate::certificate;
 pub use client::{Client, curl, try_curl};
+pub use database::Database;
 pub use datagram::{UdpClient, UdpOrigin, Unbound, dig};
 pub use gate::{Engine, Gate, HEAD, RAW, WEB};
 pub use haproxy::Haproxy;
