@@ -131,7 +131,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         let wake: Box<dyn Fn() + Send + Sync> = Box::new(move || started.remote.wake());
         wake
     });
-    let prober = Prober::start(published.clone(), probe_report())
+    let prober = Prober::start(published.clone(), probe_report(published.clone()))
         .map_err(|error| format!("the prober's thread cannot start: {error}"))?;
     let wakers = wakers.chain([prober.waker()]);
     let drains = Arc::new(Drains::default());
@@ -293,10 +293,14 @@ fn announce(snapshot: &Snapshot, started: &[Started]) -> &'static str {
 }
 
 /// What the prober says puts an endpoint in service or takes it out.
-fn probe_report() -> prober::Report {
-    Box::new(|endpoint, verdict, _why| {
+fn probe_report(published: Arc<Published>) -> prober::Report {
+    Box::new(move |endpoint, verdict, _why| {
         let state = if verdict == Some(Verdict::Down) { EndpointState::Down } else { EndpointState::Serving };
         endpoint.condition.store(Standing { state, ..endpoint.condition.load() });
+        let snapshot = published.load();
+        if let Some(upstream) = snapshot.upstreams.iter().find(|upstream| upstream.identity.name == endpoint.upstream) {
+            upstream.replan();
+        }
     })
 }
 

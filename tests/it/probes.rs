@@ -6,9 +6,12 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 on_each_engine!(
+    an_endpoint_that_fails_its_probe_goes_and_comes_back,
+    what_is_known_of_an_endpoint_survives_reloads,
+    a_new_endpoint_waits_for_its_first_answer,
     any_probe_on_any_upstream,
     a_command_decides,
     a_redis_is_asked_in_its_language,
@@ -44,6 +47,72 @@ fn wait_state(gate: &Gate, endpoint: &str, up: bool) {
     wait_for(&format!("{endpoint} to be up: {up}"), || (state() == wanted).then_some(()));
 }
 
+fn an_endpoint_that_fails_its_probe_goes_and_comes_back(engine: Engine) {
+    let (good, _) = judged("good");
+    let (bad, status) = judged("bad");
+    let keys = probed("kind = \"http\"\npath = \"/healthz\"");
+    let gate = Gate::start(engine, &Gate::http_config(&[&good, &bad], &keys));
+    status.store(503, Ordering::SeqCst);
+    let line = gate.wait_log(&format!("endpoint {} of app is down", bad.address));
+    assert!(line.ends_with("is down: 3 probes failed in a row: HTTP 503, expected 200-399"), "{line}");
+    wait_state(&gate, &bad.address.to_string(), false);
+    let mut client = gate.client();
+    wait_for("the bad endpoint to be left out", || (0..30).all(|_| client.get("/").text() == "good").then_some(()));
+    assert!(gate.metric("ringgate_probe_failures_total", &["reason=\"status\"", "upstream=\"app\""]) >= 3.0);
+    assert_eq!(gate.metric("ringgate_probe_downs_total", &["upstream=\"app\""]), 1.0);
+    status.store(204, Ordering::SeqCst);
+    gate.wait_log(&format!("endpoint {} of app is up: 2 probes passed in a row", bad.address));
+    wait_for("the endpoint to be back", || (client.get("/").text() == "bad").then_some(()));
+    assert!(gate.metric("ringgate_probe_sent_total", &["upstream=\"app\""]) >= 5.0);
+    assert!(gate.metric("ringgate_probe_duration_seconds_count", &["upstream=\"app\""]) >= 5.0);
+}
+
+fn what_is_known_of_an_endpoint_survives_reloads(engine: Engine) {
+    let (good, _) = judged("good");
+    let (bad, status) = judged("bad");
+    status.store(500, Ordering::SeqCst);
+    let http = "kind = \"http\"\npath = \"/healthz\"\n";
+    let gate = Gate::start(engine, &Gate::http_config(&[&good, &bad], &probed(http)));
+    wait_state(&gate, &bad.address.to_string(), false);
+    let mut client = gate.client();
+    let left_out = |client: &mut Client| (0..30).all(|_| client.get("/").text() == "good");
+    wait_for("the bad endpoint to be left out", || left_out(&mut client).then_some(()));
+    // Other settings of everything but the endpoint, and a probe that would take an hour to find out.
+    for keys in ["rise = 3\n", "jitter = \"50%\"\n"] {
+        let slow = format!("[upstream.app.probe]\ninterval = \"1h\"\n{http}{keys}");
+        gate.reload(&Gate::http_config(&[&good, &bad], &format!("retries = 1\n{slow}")));
+        assert!(left_out(&mut client));
+    }
+    wait_state(&gate, &bad.address.to_string(), false);
+    // Without a probe it is as any other.
+    gate.reload(&Gate::http_config(&[&good, &bad], ""));
+    wait_for("the endpoint to be back", || (client.get("/").text() == "bad").then_some(()));
+}
+
+fn a_new_endpoint_waits_for_its_first_answer(engine: Engine) {
+    let ready = Arc::new(AtomicBool::new(false));
+    let seen = ready.clone();
+    let origin = Origin::http(move |request| match (request.target.as_str(), seen.load(Ordering::SeqCst)) {
+        ("/healthz", false) => Response::new(503, "").close(),
+        _ => Response::ok("new"),
+    });
+    let (old, _) = judged("old");
+    let first = Gate::http_config(&[&old], "");
+    let gate = Gate::start(engine, &first);
+    let keys = probed("kind = \"http\"\npath = \"/healthz\"\ninitial = \"probe\"");
+    gate.reload(&Gate::http_config(&[&old, &origin], &keys));
+    let mut client = gate.client();
+    // The one that served goes on, the new one has not answered well yet.
+    for _ in 0..50 {
+        assert_eq!(client.get("/").text(), "old");
+    }
+    let line = gate.wait_log(&format!("endpoint {} of app is down", origin.address));
+    assert!(line.contains("its first probe failed: HTTP 503"), "{line}");
+    ready.store(true, Ordering::SeqCst);
+    gate.wait_log(&format!("endpoint {} of app is up", origin.address));
+    wait_for("the new endpoint", || (client.get("/").text() == "new").then_some(()));
+}
+
 fn any_probe_on_any_upstream(engine: Engine) {
     let echo = Origin::echo();
     let (health, status) = judged("health");
@@ -55,7 +124,7 @@ fn any_probe_on_any_upstream(engine: Engine) {
          [[listener]]\nname = \"dns\"\naddress = \"127.0.0.4:0\"\nprotocol = \"udp\"\nupstream = {{ dns = 1, dead = 1, gone = 1 }}\n\
          [upstream.dns]\nendpoints = [\"{udp}\"]\n[upstream.dns.probe]\nkind = \"udp\"\nsend = \"hex:6f 6b\"\nexpect = \"ok\"\n{FAST}\n\
          [upstream.dead]\nendpoints = [\"{closed}\"]\n[upstream.dead.probe]\nkind = \"udp\"\nsend = \"ok\"\n{FAST}\n\
-         [upstream.gone]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.gone.probe]\nkind = \"tcp\"\naddress = \"{greets}\"\nexpect = \"554 \"\n{FAST}\n",
+         [upstream.gone]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.gone.probe]\nkind = \"tcp\"\naddress = \"{greets}\"\nexpect = \"554\"\n{FAST}\n",
         echo = echo.address,
         port = health.address.port(),
         over_http = probed("kind = \"http\"\npath = \"/healthz\""),
@@ -66,7 +135,7 @@ fn any_probe_on_any_upstream(engine: Engine) {
     let line = gate.wait_log(&format!("endpoint {closed} of dead is down"));
     assert!(line.ends_with("in a row: connection refused"), "{line}");
     let line = gate.wait_log("endpoint 127.0.0.1:1 of gone is down");
-    assert!(line.ends_with("the answer \"220 ready\" does not contain \"554 \""), "{line}");
+    assert!(line.ends_with("the answer \"220 ready\" does not contain \"554\""), "{line}");
     wait_for("probes by datagrams", || (udp.received().len() > 3).then_some(()));
     wait_state(&gate, &udp.address.to_string(), true);
     wait_state(&gate, &echo.address.to_string(), true);

@@ -100,7 +100,6 @@ fn range(kind: &Kind) -> String {
         Kind::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
         Kind::Size { min, max, unlimited: false } => format!("{} to {}", size_text(*min), size_text(*max)),
         Kind::DurationOrOff { min, max } => format!("{} to {}, or \"off\"", duration_text(*min), duration_text(*max)),
-        Kind::Percent { max } => format!("0% to {max}%"),
         Kind::Rate { max } => format!("\"off\", or up to {}/s", size_text(*max)),
         Kind::Percent { min, max } => format!("{} to {}", percent_text(*min), percent_text(*max)),
         Kind::Choice(words) | Kind::Words(Word::Of(words)) => {
@@ -189,7 +188,6 @@ fn kind_schema(key: &Key) -> Value {
         Kind::Name => name,
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Secret => json!({ "type": "string", "pattern": "^(env|file):.+$" }),
-        Kind::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+%$" }),
         Kind::Address => json!({ "type": "string", "pattern": "^(.+:[0-9]+|unix:[/@].+)$" }),
         Kind::AddressOrOff => json!({ "type": "string", "pattern": "^(.+:[0-9]+|off)$" }),
         Kind::FileMode => json!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),

@@ -62,10 +62,6 @@ pub enum Kind {
         max: u64,
         unlimited: bool,
     },
-    /// Parts of a hundred, such as "10%".
-    Percent {
-        max: u64,
-    },
     /// Bytes a second, or "off".
     Rate {
         max: u64,
@@ -734,7 +730,7 @@ pub static PROBE: Table = Table {
         ),
         key(
             "jitter",
-            Kind::Percent { max: 100 },
+            Kind::Percent { min: 0, max: 1_000 },
             Presence::Default("\"10%\""),
             "How much of an interval it may be shorter or longer by, at random, so that probes do not march in step.",
         ),

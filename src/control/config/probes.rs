@@ -3,8 +3,8 @@
 
 use super::keys::{self, PROBE_KINDS};
 use super::reader::{Placed, Reader};
-use super::settings::EndpointSettings;
 use super::report::Mistake;
+use super::settings::EndpointSettings;
 use super::upstreams::count;
 use super::values::{self, duration_text, shown};
 use crate::base::Address;
@@ -103,7 +103,8 @@ fn rules(reader: &Reader<'_, '_>) -> (ProbeRules, Duration) {
         reader.mistake(Mistake::warning(title, reader.value_place("timeout"), late).and(place, label));
     }
     let initial = [Initial::Up, Initial::Probe][reader.choice("initial").min(1)];
-    let (rise, fall, jitter) = (count(reader, "rise"), count(reader, "fall"), reader.percent("jitter"));
+    let (rise, fall, jitter) =
+        (count(reader, "rise"), count(reader, "fall"), reader.percent("jitter").min(1_000) as u16);
     (ProbeRules { rise, fall, interval, interval_fast, jitter, initial }, timeout)
 }
 

@@ -198,22 +198,6 @@ impl<'d, 'i> Reader<'d, 'i> {
         .unwrap_or_default()
     }
 
-    /// In thousandths.
-    pub fn percent(&self, name: &str) -> u16 {
-        let Some(Kind::Percent { max }) = self.spec(name).map(|key| &key.kind) else {
-            return 0;
-        };
-        self.value(name, |value| {
-            let percent = self.text_as(value, name, "a percentage such as \"10%\"", values::percent)?;
-            if percent > *max {
-                self.out_of_range(value, name, "0%", &format!("{max}%"));
-                return None;
-            }
-            u16::try_from(percent * 10).ok()
-        })
-        .unwrap_or_default()
-    }
-
     /// Bytes a second; the word "off" is 0.
     pub fn rate(&self, name: &str) -> u64 {
         let Some(Kind::Rate { max }) = self.spec(name).map(|key| &key.kind) else {

@@ -158,13 +158,6 @@ fn unix_name(name: &str) -> Result<Address, String> {
     }
 }
 
-/// A whole number of hundredths: `10%`.
-pub fn percent(text: &str) -> Result<u64, String> {
-    let form = "a percentage is a whole number and a percent sign, such as \"10%\"";
-    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| form.to_owned())
-}
-
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {

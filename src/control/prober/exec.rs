@@ -11,6 +11,7 @@ use crate::control::config::values::duration_text;
 use crate::health::probe::{ExecProbe, ProbeFailure};
 use crate::telemetry::log;
 use std::os::unix::process::ExitStatusExt as _;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -19,6 +20,8 @@ use tokio::time::timeout;
 
 /// Bytes of output that are kept; the rest is read and dropped, so that the command can end.
 const OUTPUT_BYTES_MAX: usize = 4 << 10;
+/// How long the output of a command that has ended is waited for.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
 /// How long the end of a killed process may take before it is given up.
 const KILL_MAX: Duration = Duration::from_secs(5);
 
@@ -71,23 +74,22 @@ fn start(command: &ExecProbe, asked: &Asked<'_>) -> std::io::Result<Child> {
 async fn finish(child: &mut Child, output: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut errors = Vec::new();
-    let reading = async {
-        tokio::join!(keep_first(stdout, output), keep_first(stderr, &mut errors));
-        std::future::pending::<()>().await;
-    };
-    let status = tokio::select! {
-        status = child.wait() => status,
-        () = reading => unreachable_end(),
+    let status = {
+        let mut reading = pin!(async { tokio::join!(keep_first(stdout, output), keep_first(stderr, &mut errors)) });
+        let (status, is_read) = tokio::select! {
+            status = child.wait() => (status, false),
+            _ = &mut reading => (child.wait().await, true),
+        };
+        if !is_read {
+            // Its last words are in the pipe; a process that it has left behind may hold that open.
+            let _ = timeout(LAST_WORDS_MAX, reading).await;
+        }
+        status
     };
     if output.is_empty() {
         output.append(&mut errors);
     }
     status
-}
-
-/// Reading never ends before the command does.
-fn unreachable_end() -> std::io::Result<ExitStatus> {
-    Err(std::io::Error::other("the command's output ended before it"))
 }
 
 async fn keep_first(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
