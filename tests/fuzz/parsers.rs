@@ -8,6 +8,8 @@ pub mod balancer;
 pub mod base;
 #[path = "../../src/control/config/mod.rs"]
 pub mod config;
+#[path = "../../src/control/prober/dialogue/mod.rs"]
+pub mod dialogue;
 #[path = "../../src/health/mod.rs"]
 pub mod health;
 #[path = "../../src/protocol/mod.rs"]
@@ -24,4 +26,7 @@ pub mod upstream;
 /// As it is called in the program.
 pub mod control {
     pub use super::config;
+    pub mod prober {
+        pub use crate::dialogue;
+    }
 }

@@ -8,12 +8,7 @@
 mod dial;
 pub mod dialogue;
 mod exec;
-mod http;
-mod mysql;
-mod postgres;
-mod redis;
 mod schedule;
-mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;

@@ -1,8 +1,7 @@
 //! A datagram and its answer. One that is lost is a failure like any other: `fall` decides what several of them mean.
 
 use super::dial::{no_connection, plain};
-use super::dialogue::{ANSWER_BYTES_MAX, Fault, contains};
-use super::tcp::not_in;
+use super::dialogue::{ANSWER_BYTES_MAX, Fault, contains, not_in};
 use crate::health::probe::ProbeFailure;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::UdpSocket;

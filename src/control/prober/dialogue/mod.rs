@@ -1,7 +1,12 @@
 //! What a probe over a stream says next, by what it has heard. Pure, so that every parser of answers is tested on values
-//! alone; [`dial`](super::dial) performs the steps, and each kind has its own in a file of its name.
+//! alone; `dial` performs the steps, and each kind has its own in a file of its name.
 
-use super::{http, mysql, postgres, redis, tcp};
+mod http;
+mod mysql;
+mod postgres;
+mod redis;
+mod tcp;
+
 use crate::health::probe::{ProbeFailure, ProbeKind};
 
 /// Bytes of an answer that are kept and looked at.
@@ -88,4 +93,9 @@ pub fn shown(bytes: &[u8]) -> String {
 /// Whether `bytes` contain `wanted`; everything contains nothing.
 pub fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     memchr::memmem::find(bytes, wanted).is_some()
+}
+
+/// What an answer lacks, in words.
+pub fn not_in(answer: &[u8], expect: &[u8]) -> String {
+    format!("the answer \"{}\" does not contain \"{}\"", shown(answer), shown(expect))
 }

@@ -1,6 +1,6 @@
 //! Redis: PING, after AUTH where there is a password (RESP, the Redis serialization protocol).
 
-use super::dialogue::{Heard, Step, shown};
+use super::{Heard, Step, shown};
 use crate::health::probe::{ProbeFailure, Secret};
 
 /// Bytes of a line; an error message is far shorter.

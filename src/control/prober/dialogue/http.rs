@@ -1,7 +1,7 @@
 //! A request over HTTP/1.1, one a connection, and what its response must be. The response is read by the parsers that the
 //! data plane trusts: an endpoint whose responses they refuse is not fine, whatever its status.
 
-use super::dialogue::{ANSWER_BYTES_MAX, Heard, Step, contains, shown};
+use super::{ANSWER_BYTES_MAX, Heard, Step, contains, shown};
 use crate::health::probe::{HttpProbe, ProbeFailure};
 use crate::protocol::http::{BodyLength, Method, ResponseHead};
 use crate::protocol::http1::{ChunkLimits, ChunkedDecoder, ChunkedEvent, HeadLimits, Parsed, parse_response};

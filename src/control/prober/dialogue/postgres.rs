@@ -2,7 +2,7 @@
 //! the beginning of a session, which tells a server that starts up or recovers from one that serves (protocol 3.0,
 //! "Message Formats").
 
-use super::dialogue::{Heard, Step, shown};
+use super::{Heard, Step, shown};
 use crate::health::probe::ProbeFailure;
 
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];

@@ -3,7 +3,7 @@
 //! A connection that ends after the greeting counts at the server as an interrupted one, of which it takes
 //! `max_connect_errors` in a row from one host. With a user the login is complete and ends with COM_QUIT.
 
-use super::dialogue::{Heard, Step, shown};
+use super::{Heard, Step, shown};
 use crate::health::probe::ProbeFailure;
 
 /// Bytes of a packet before a session is there: greetings and errors are far shorter.

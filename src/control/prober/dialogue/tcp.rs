@@ -1,6 +1,6 @@
 //! A connection, and where there is something to send or to expect, that exchange of bytes.
 
-use super::dialogue::{Heard, Step, contains, shown};
+use super::{Heard, Step, contains, not_in};
 use crate::health::probe::ProbeFailure;
 
 pub(super) fn step(send: &[u8], expect: &[u8], heard: Heard<'_>) -> Step {
@@ -14,9 +14,4 @@ pub(super) fn step(send: &[u8], expect: &[u8], heard: Heard<'_>) -> Step {
         true => Step::fail(ProbeFailure::Answer, not_in(heard.bytes, expect)),
         false => Step::Receive,
     }
-}
-
-/// What an answer lacks, in words.
-pub(super) fn not_in(answer: &[u8], expect: &[u8]) -> String {
-    format!("the answer \"{}\" does not contain \"{}\"", shown(answer), shown(expect))
 }
