@@ -17,7 +17,7 @@ use crate::telemetry::{ConfigStats, LogStats, WorkerStats, log};
 use crate::upstream::{EndpointState, Registry, Standing};
 use crate::worker::{Started, Worker};
 use clap::Args;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -111,13 +111,7 @@ fn start(source: Source) -> Result<Gateway, String> {
     let budget = limit_memory(memory_max, &snapshot, &sizes)?;
     bind_first(&snapshot)?;
     check_descriptors(&snapshot)?;
-    let admin =
-        match running.process.admin {
-            Some(address) => Some(admin::bind(address).map_err(|error| {
-                format!("the admin listener cannot listen at {address}: {error}; does another Ringgate run? Set `address` of [admin], to another port or to \"off\"")
-            })?),
-            None => None,
-        };
+    let admin = running.process.admin.map(bind_admin).transpose()?;
     let published = Arc::new(Published::new(snapshot));
     let stats = Arc::new(Sharded::<WorkerStats>::new(workers));
     let log_stats = Arc::new(LogStats::default());
@@ -161,6 +155,15 @@ fn start(source: Source) -> Result<Gateway, String> {
     let control = start_control(supervisor, admin, state)?;
     log::info!("ready");
     Ok(Gateway { published, workers: crew.threads, control, log, _prober: prober })
+}
+
+fn bind_admin(address: SocketAddr) -> Result<TcpListener, String> {
+    admin::bind(address).map_err(|error| {
+        format!(
+            "the admin listener cannot listen at {address}: {error}; does another Ringgate run? Set `address` of [admin], to \
+             another port or to \"off\""
+        )
+    })
 }
 
 fn load(source: Source) -> Result<(Option<PathBuf>, Loaded), Report> {

@@ -1,7 +1,7 @@
 //! Checked settings → snapshot: gives every listener, route, upstream and endpoint the identity that outlives the
 //! snapshot. Cannot fail: whatever could be wrong was found by `check`.
 
-use super::settings::Settings;
+use super::settings::{Settings, UpstreamSettings};
 use crate::balancer::Planned;
 use crate::health::probe::Initial;
 use crate::snapshot::{Listener, Route, Snapshot, Upstream};
@@ -39,38 +39,7 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         response_body_idle_timeout: route.response_body_idle_timeout,
     });
     let routes = routes.collect();
-    let upstreams = settings.upstreams.into_iter().map(|upstream| {
-        let endpoints = upstream.endpoints.into_iter().map(|endpoint| Endpoint {
-            identity: registry.endpoint(&upstream.name, &endpoint.address),
-            weight: endpoint.weight,
-            placement: endpoint.placement,
-        });
-        let endpoints: Vec<Endpoint> = endpoints.collect();
-        let policy = Arc::new(upstream.policy);
-        let identity = registry.upstream(&upstream.name);
-        if let Some(probe) = &upstream.probe {
-            identity.probes.get_or_init(Box::default);
-            if probe.rules.initial == Initial::Probe {
-                endpoints.iter().for_each(|endpoint| hold_until_probed(&endpoint.identity));
-            }
-        }
-        Upstream {
-            identity,
-            plan: Planned::new(Arc::clone(&policy), &endpoints),
-            policy,
-            endpoints,
-            connect_timeout: upstream.connect_timeout,
-            retries: upstream.retries,
-            idle_connections_max: upstream.idle_connections_max,
-            idle_timeout: upstream.idle_timeout,
-            connection_requests_max: upstream.connection_requests_max,
-            connection_age_max: upstream.connection_age_max,
-            drain_timeout: upstream.drain_timeout,
-            connect: upstream.connect,
-            proxy_protocol: upstream.proxy_protocol,
-            probe: upstream.probe,
-        }
-    });
+    let upstreams = settings.upstreams.into_iter().map(|upstream| compile_upstream(upstream, registry));
     Snapshot {
         generation,
         listeners,
@@ -80,6 +49,40 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         worker_lag_max: settings.worker_lag_max,
         drain_idle_timeout: settings.drain_idle_timeout,
         access_log: settings.process.access_log.is_some(),
+    }
+}
+
+/// One upstream of the file, with what outlives the snapshot.
+fn compile_upstream(upstream: UpstreamSettings, registry: &mut Registry) -> Upstream {
+    let endpoints = upstream.endpoints.into_iter().map(|endpoint| Endpoint {
+        identity: registry.endpoint(&upstream.name, &endpoint.address),
+        weight: endpoint.weight,
+        placement: endpoint.placement,
+    });
+    let endpoints: Vec<Endpoint> = endpoints.collect();
+    let policy = Arc::new(upstream.policy);
+    let identity = registry.upstream(&upstream.name);
+    if let Some(probe) = &upstream.probe {
+        identity.probes.get_or_init(Box::default);
+        if probe.rules.initial == Initial::Probe {
+            endpoints.iter().for_each(|endpoint| hold_until_probed(&endpoint.identity));
+        }
+    }
+    Upstream {
+        identity,
+        plan: Planned::new(Arc::clone(&policy), &endpoints),
+        policy,
+        endpoints,
+        connect_timeout: upstream.connect_timeout,
+        retries: upstream.retries,
+        idle_connections_max: upstream.idle_connections_max,
+        idle_timeout: upstream.idle_timeout,
+        connection_requests_max: upstream.connection_requests_max,
+        connection_age_max: upstream.connection_age_max,
+        drain_timeout: upstream.drain_timeout,
+        connect: upstream.connect,
+        proxy_protocol: upstream.proxy_protocol,
+        probe: upstream.probe,
     }
 }
 
