@@ -76,6 +76,7 @@ fn request_write(times: u64) {
             scheme: "http",
             trusted: false,
             request_id: Some(b"0123456789abcdef"),
+            expect: true,
             upgrade: true,
             keep_alive: true,
         };

@@ -221,6 +221,10 @@ pub struct Route {
     pub response_head_timeout: Duration,
     /// Silence of the endpoint within a response body.
     pub response_body_idle_timeout: Duration,
+    /// Bytes of a request's body that are taken before an endpoint is picked; 0 is none.
+    pub request_buffer: usize,
+    /// Bytes of a response's body that are taken ahead of the client; 0 is none.
+    pub response_buffer: usize,
     /// Counters by the route's name, one shard a worker.
     pub stats: Arc<Sharded<RouteStats>>,
 }

@@ -188,6 +188,7 @@ fn note_memory(context: &Context, counts: &EngineCounts) {
     stats.memory_heap_bytes.set(heap::heap_of_thread());
     stats.memory_receive_bytes.set(counts.bytes_received_held as i64);
     stats.memory_waiting_bytes.set(counts.bytes_detached as i64);
+    stats.memory_buffered_bytes.set(context.memory_buffered() as i64);
     stats.memory_request_bytes.set(requests as i64);
     stats.memory_spare_bytes.set(spares as i64);
 }

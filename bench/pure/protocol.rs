@@ -34,6 +34,7 @@ pub fn request(criterion: &mut Criterion) {
         scheme: "http",
         trusted: false,
         request_id: Some(b"0123456789abcdef"),
+        expect: true,
         upgrade: true,
         keep_alive: true,
     };

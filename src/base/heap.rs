@@ -243,6 +243,12 @@ pub fn pressure() -> Pressure {
     SHARE.with(|place| place.borrow().as_ref().map_or(Pressure::Free, |share| share.pressure()))
 }
 
+/// What each worker may have on the heap if all have the same, in bytes.
+pub fn even_share() -> u64 {
+    let of = |share: &Rc<Share>| share.budget.full() / share.budget.workers.len() as u64;
+    SHARE.with(|place| place.borrow().as_ref().map_or(u64::MAX, of))
+}
+
 /// Like [`pressure`], and tells the budget what the thread holds now.
 pub fn look() -> Pressure {
     SHARE.with(|place| {

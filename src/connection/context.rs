@@ -158,6 +158,11 @@ impl Context {
         (self.memory.requests.get(), self.memory.spares.get())
     }
 
+    /// Bytes of bodies that are buffered.
+    pub fn memory_buffered(&self) -> usize {
+        self.memory.buffered_bytes()
+    }
+
     /// Closes the client connections of one listener that wait for a request.
     pub fn close_parked_of(&self, listener: &Rc<ListenerHandle>) {
         self.parking.take_where(|client| Rc::ptr_eq(&client.listener, listener));

@@ -7,6 +7,7 @@ use crate::base::Instant;
 use crate::base::heap::{self, Pressure};
 use crate::engine::Event;
 use crate::health::Failure;
+use crate::health::memory::BUFFERS_SHARE;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Memory {
     pub(super) requests: Cell<usize>,
     /// The same of what is kept for requests to come.
     pub(super) spares: Cell<usize>,
+    /// Bytes of bodies that are buffered.
+    buffered: Cell<usize>,
 }
 
 /// What was given up since the last line of the log.
@@ -67,6 +70,27 @@ impl Memory {
             self.tight.notify();
         }
         pressure != Pressure::Full
+    }
+
+    /// Whether more of a body may be held than has to be: while memory is not short, and up to this worker's part of what
+    /// buffers may take. Without the part, clients that send and read slowly could make it short for all others.
+    pub(super) fn may_buffer(&self) -> bool {
+        self.buffered_bytes() < usize::try_from(heap::even_share() / BUFFERS_SHARE).unwrap_or(usize::MAX)
+            && heap::pressure() == Pressure::Free
+    }
+
+    /// So many bytes of a body are held from now on.
+    pub(super) fn buffered(&self, bytes: usize) {
+        self.buffered.set(self.buffered.get() + bytes);
+    }
+
+    /// So many bytes of a body are held no more.
+    pub(super) fn unbuffered(&self, bytes: usize) {
+        self.buffered.set(self.buffered.get() - bytes);
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.buffered.get()
     }
 }
 

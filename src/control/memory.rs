@@ -4,7 +4,7 @@
 use crate::base::heap::Budget;
 use crate::base::memory::{Available, available};
 use crate::health::memory::{self, Figure, Parts};
-use crate::snapshot::{Protocol, Snapshot};
+use crate::snapshot::{Protocol, Route, Snapshot};
 use crate::telemetry::access_log::RING_BYTES;
 
 /// Where the machine does not say how much memory it has, it is taken to have so much.
@@ -138,15 +138,18 @@ fn parts(snapshot: &Snapshot, sizes: &Sizes) -> Parts {
         connections_idle: 0,
         connections_worst: idle_upstream,
     };
+    // Which route a request takes is not known before it is there.
+    let largest = |of: fn(&Route) -> usize| snapshot.routes.iter().map(of).max().unwrap_or(0) as u64;
+    let buffers = [largest(|route| route.request_buffer), largest(|route| route.response_buffer)];
     for listener in &snapshot.listeners {
-        let (count, head_max) = match &listener.protocol {
-            Protocol::Http(http) => (listener.connections_max, http.head_max as u64),
-            Protocol::Tcp(_) => (listener.connections_max, 0),
+        let (count, head_max, buffers) = match &listener.protocol {
+            Protocol::Http(http) => (listener.connections_max, http.head_max as u64, buffers),
+            Protocol::Tcp(_) => (listener.connections_max, 0, [0; 2]),
             // A flow is a connection that has no client's half of its own.
-            Protocol::Udp(udp) => (udp.flows_max, 0),
+            Protocol::Udp(udp) => (udp.flows_max, 0, [0; 2]),
         };
         let count = u64::from(count);
-        let worst = memory::connection_worst(head_max, sizes.receive_buffer as u64);
+        let worst = memory::connection_worst(head_max, sizes.receive_buffer as u64, buffers);
         parts.connections = parts.connections.saturating_add(count);
         parts.connections_idle = parts.connections_idle.saturating_add(count.saturating_mul(memory::CONNECTION));
         parts.connections_worst = parts.connections_worst.saturating_add(count.saturating_mul(worst));
@@ -191,8 +194,11 @@ mod tests {
         Sizes { workers: 2, receive_buffer: 256 << 10, receive_buffers: 16 << 20, configuration: 1 << 20 };
 
     fn contract(before: &str, available: Option<Available>) -> Result<Contract, String> {
-        let text = format!("{before}\n{FILE}");
-        let loaded = load_text("test", &text, &|_, _| Ok(Vec::new())).unwrap_or_else(|report| panic!("{report}"));
+        contract_of(&format!("{before}\n{FILE}"), available)
+    }
+
+    fn contract_of(text: &str, available: Option<Available>) -> Result<Contract, String> {
+        let loaded = load_text("test", text, &|_, _| Ok(Vec::new())).unwrap_or_else(|report| panic!("{report}"));
         let memory_max = loaded.settings.memory_max;
         let snapshot = compile(loaded.settings, &mut Registry::new(2), 1);
         Contract::on(memory_max, &snapshot, &SIZES, available)
@@ -221,6 +227,16 @@ mod tests {
         let (_, after) = refused.split_once("set `memory_max` to \"").unwrap();
         let (least, _) = after.split_once('"').unwrap();
         assert!(contract(&format!("memory_max = \"{least}\""), None).is_ok(), "{refused}");
+    }
+
+    #[test]
+    fn buffers_of_bodies_count() {
+        let text = |keys: &str| format!("[[route]]\npath = \"/x\"\nupstream = \"a\"\n{keys}");
+        let worst =
+            |keys: &str| contract_of(&format!("{FILE}{}", text(keys)), None).unwrap().figure.parts.connections_worst;
+        let (without, with) = (worst(""), worst("request_buffer = \"1MiB\"\nresponse_buffer = \"64KiB\""));
+        let each = (with - without) / 65_536;
+        assert!((1_114_112..1_300_000).contains(&each), "{each} bytes for each connection");
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! | a request's head arrives | a task; head and partial head; the same as it is written anew | 8 KiB, and up to six times `head_max` |
 //! | a response's head | the same for the other side | up to six times 64 KiB |
 //! | a body on its way | nothing: it is sent on from the receive buffer that it arrived in | receive buffers |
+//! | a body that is buffered | its beginning, or what the client has not read | `request_buffer`, `response_buffer` |
 //! | the other side takes it slowly | what was received and not taken, copied to memory of its size; the sender is then held back | up to three receive buffers in each direction |
 //! | relayed (tcp, tunnels) | a task, and what the other side takes slowly | as above |
 //!
@@ -42,6 +43,9 @@
 //! was short at the last look. Between two looks of all workers each may take so much more, plus one message's rest, which
 //! the limit leaves room for ([`WORKER_MARGIN`]). An allocator needs more than it gives: the limit is set lower by a fifth
 //! ([`SLACK`]), more than was ever measured after churn.
+//!
+//! Buffered bodies take a quarter of it at most ([`BUFFERS_SHARE`]), each worker its part; beyond that, and whenever memory is
+//! tight, bodies are streamed. So clients that fill buffers slowly never make memory short for the others.
 //!
 //! # What happens when it is short
 //!
@@ -77,10 +81,17 @@ const HEAD_COPIES: u64 = 6;
 /// before the sender was held back.
 const WAITING: u64 = 3;
 
-/// What one connection holds at worst. `head_max` is 0 for one that has no heads.
-pub fn connection_worst(head_max: u64, receive_buffer: u64) -> u64 {
+/// The part of the heap that bodies may take which are buffered: one part in so many.
+pub const BUFFERS_SHARE: u64 = 4;
+/// What a buffer needs beside the bytes that it is for: a block that small pieces are put together in, and its copy.
+const BUFFER_BESIDE: u64 = 64 << 10;
+
+/// What one connection holds at worst. `head_max` is 0 for one that has no heads; `buffers` are the bytes of each buffer for
+/// bodies that it may fill.
+pub fn connection_worst(head_max: u64, receive_buffer: u64, buffers: [u64; 2]) -> u64 {
     let heads = if head_max == 0 { 0 } else { HEAD_COPIES * (head_max + RESPONSE_HEAD_MAX) };
-    CONNECTION + REQUEST + heads + 2 * WAITING * receive_buffer
+    let buffered = buffers.map(|max| if max == 0 { 0 } else { max + max / 64 + BUFFER_BESIDE });
+    CONNECTION + REQUEST + heads + 2 * WAITING * receive_buffer + buffered.iter().sum::<u64>()
 }
 
 /// What a configuration on a machine is made of. Bytes, all of them.

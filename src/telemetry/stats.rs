@@ -303,7 +303,8 @@ stats! {
         memory_idle_closed: counter count "Idle connections to endpoints closed because memory was short.";
         memory_heap_bytes: gauge bytes "What the worker's thread has allocated, all kinds together.";
         memory_receive_bytes: gauge bytes "Receive buffers that hold something, of those set aside at the start.";
-        memory_waiting_bytes: gauge bytes "Bytes of messages that wait for a slow reader.";
+        memory_waiting_bytes: gauge bytes "Bytes of messages that wait for a slow reader or are buffered.";
+        memory_buffered_bytes: gauge bytes "Of those, the ones that `request_buffer` and `response_buffer` had taken.";
         memory_request_bytes: gauge bytes "Heads and buffers of requests under way.";
         memory_spare_bytes: gauge bytes "The same, kept for requests to come.";
     }

@@ -5,7 +5,11 @@ use crate::harness::wait_for;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-on_each_engine!(few_open_files_cost_only_the_connections_beyond, a_full_listener_recovers);
+on_each_engine!(
+    a_request_without_a_file_left_blames_no_endpoint,
+    few_open_files_cost_only_the_connections_beyond,
+    a_full_listener_recovers
+);
 
 /// In the environment of this test binary when it is started again only to become the gateway without io_uring.
 const BLOCKED: &str = "RINGGATE_IT_BLOCKED";
@@ -72,6 +76,30 @@ fn few_open_files_cost_only_the_connections_beyond(engine: Engine) {
         client.try_response().ok().filter(|response| response.status == 200)
     });
     gate.expect_running();
+}
+
+fn a_request_without_a_file_left_blames_no_endpoint(engine: Engine) {
+    let (origin, other) = (Origin::text("hello"), Origin::text("other"));
+    let mut shell = Command::new("sh");
+    let line = "ulimit -n 96; exec \"$0\" \"$@\"";
+    shell.args(["-c", line, env!("CARGO_BIN_EXE_ringgate")]).env("RINGGATE_ENGINE", engine.name());
+    let route = "[[route]]\nlistener = \"web\"\npath = \"/other\"\nupstream = \"other\"\n";
+    let upstream = format!("[upstream.other]\nendpoints = [\"{}\"]\n", other.address);
+    let config = Gate::http_config(&[&origin], "").replace("workers = 2", "workers = 1") + route + &upstream;
+    let gate = Gate::start_by(shell, &config);
+    let web = gate.address("web");
+    let mut served = gate.client();
+    assert_eq!(served.get("/").text(), "hello");
+    let crowd: Vec<Client> = (0..150).map(|_| Client::connect(web)).collect();
+    gate.wait_log("cannot accept");
+    assert_eq!(served.get("/other").status, 503);
+    gate.wait_access("reason", "files_full");
+    let line = gate.wait_log("cannot connect");
+    assert!(line.contains("`other`") && line.contains("LimitNOFILE"), "the line names the cure: {line}");
+    drop(crowd);
+    wait_for("room", || (served.get("/other").status == 200).then_some(()));
+    let failed = gate.metric("ringgate_endpoint_failures_total", &["upstream=\"other\""]);
+    assert_eq!(failed, 0.0, "the endpoint is not blamed");
 }
 
 fn a_full_listener_recovers(engine: Engine) {

@@ -54,6 +54,7 @@ impl Gateway {
         assert_eq!(self.context.parked(), 0, "parked connections are left");
         assert_eq!(self.context.worker_stats().connections_active.get(), 0, "connections are counted");
         assert_eq!(self.context.memory_held().0, 0, "memory of requests is counted");
+        assert_eq!(self.context.memory_buffered(), 0, "bodies are buffered for nobody");
         let snapshot = self.published.load();
         for listener in &snapshot.listeners {
             let open = listener.identity.stats.shard(0).connections_active.get();
@@ -128,6 +129,9 @@ pub fn configuration(chance: u64) -> String {
     );
     let header = |at: u32| ["off", "v1", "v2"][(chance >> at) as usize % 3];
     let (api_header, stream_header) = (header(52), header(56));
+    let both = "request_buffer = \"1KiB\"\nresponse_buffer = \"8KiB\"\n";
+    let buffers =
+        ["", both, "request_buffer = \"1MiB\"\n", "response_buffer = \"1MiB\"\n"][(chance >> 60) as usize % 4];
     let mut listeners = http_listener(HTTP) + &tcp_listener(TCP) + &udp_listener(UDP) + &tls;
     if chance >> 40 & 3 != 3 {
         listeners += &(http_listener(EXTRA_HTTP) + wants_header);
@@ -141,7 +145,7 @@ pub fn configuration(chance: u64) -> String {
     format!(
         "drain_timeout = \"1h\"\n\
          {listeners}\
-         [[route]]\nupstream = \"api\"\ntimeout = \"20m\"\n\
+         [[route]]\nupstream = \"api\"\ntimeout = \"20m\"\n{buffers}\
          [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\nproxy_protocol = \"{api_header}\"\n\
          [upstream.stream]\nendpoints = [\"{tcp}\"]\ndrain_timeout = \"off\"\nproxy_protocol = \"{stream_header}\"\n\
          [upstream.datagrams]\nendpoints = [{}]\nbalance = \"{balance}\"\n",

@@ -6,7 +6,7 @@ use super::sides::{BodySource, Ready, ResponseSink};
 use super::{Outcome, Scene, routed_path};
 use crate::connection::context::Context;
 use crate::health::Failure;
-use crate::protocol::http::{BodyLength, Method, RequestHead};
+use crate::protocol::http::{BodyLength, Method};
 use crate::protocol::http1::ErrorResponse;
 use crate::router::METHODS;
 use std::pin::pin;
@@ -63,7 +63,7 @@ impl Answer {
         }
         record.status = self.status;
         body.detach();
-        let keep_alive = scene.keep_alive && is_drainable(scene.request, self.failure);
+        let keep_alive = scene.keep_alive && (body.is_complete() || is_drainable(scene, self.failure));
         sink.error(&ErrorResponse {
             status: self.status,
             text: self.text,
@@ -84,13 +84,14 @@ impl Answer {
 
 /// Whether what is left of the body may stand between the answer and the next request. Who waits for 100 may send it or
 /// not (RFC 9110 section 10.1.1): nobody could tell it from a request.
-fn is_drainable(request: &RequestHead, failure: Option<Failure>) -> bool {
+fn is_drainable(scene: Scene<'_>, failure: Option<Failure>) -> bool {
     use Failure::{RequestBodyMalformed, RequestBodyTimeout, RequestBodyTooLarge, RequestBodyTooSlow};
     let failed =
         |of| matches!(of, RequestBodyMalformed | RequestBodyTimeout | RequestBodyTooLarge | RequestBodyTooSlow);
     let body_failed = failure.is_some_and(failed);
+    let request = scene.request;
     let is_short = !matches!(request.body, BodyLength::Exact(len) if len > DRAIN_BYTES_MAX as u64);
-    let is_plain = request.body.is_empty() || !(request.expect_continue || request.upgrade);
+    let is_plain = request.body.is_empty() || scene.invited.get() && !request.upgrade;
     !body_failed && is_short && is_plain
 }
 

@@ -1,11 +1,13 @@
 //! The attempts of one request: each sends it on one connection and takes its response back to the client.
 
+use super::ahead::Ahead;
+use super::buffered::Buffered;
 use super::record::Record;
 use super::sides::{BodySource, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError};
 use super::transfer::{TransferError, Upload, transfer, unless_left, upload};
 use super::{Outcome, Scene};
 use crate::base::Instant;
-use crate::connection::connect::UpstreamConnection;
+use crate::connection::connect::{Load, UpstreamConnection};
 use crate::connection::http1::Pair;
 use crate::health::Failure;
 use crate::protocol::http::{BodyLength, ResponseHead, Version};
@@ -24,6 +26,10 @@ pub(super) struct Attempt<'a> {
     pub upstream: &'a Upstream,
     /// When the response head is to be there.
     pub deadline: Instant,
+    /// The endpoint is asked for the invitation that the client waits for.
+    pub expects: bool,
+    /// The place that the present attempt takes at its endpoint.
+    pub load: Option<Load>,
     pub response: &'a mut ResponseHead,
     pub record: &'a mut Record,
 }
@@ -31,8 +37,8 @@ pub(super) struct Attempt<'a> {
 /// Why an attempt failed, and how far it had come.
 pub(super) struct AttemptError {
     pub failure: Failure,
-    /// Some of the request's body has been taken from the client: it cannot be sent again.
-    pub body_begun: bool,
+    /// Some of the request's body has been taken from the client and not kept: it cannot be sent again.
+    pub body_lost: bool,
     /// Some of a response has arrived.
     pub response_begun: bool,
     /// The connection had been idle and ended without a sign of a response.
@@ -42,7 +48,13 @@ pub(super) struct AttemptError {
 impl AttemptError {
     /// The endpoint has seen nothing of the request.
     pub(super) fn before_request(failure: Failure) -> AttemptError {
-        AttemptError { failure, body_begun: false, response_begun: false, stale: false }
+        AttemptError { failure, body_lost: false, response_begun: false, stale: false }
+    }
+
+    /// On a connection that was `reused`, or was not.
+    fn during(failure: Failure, reused: bool, body_lost: bool, response_begun: bool) -> AttemptError {
+        let closed = matches!(failure, Failure::UpstreamReset | Failure::UpstreamClosedEarly);
+        AttemptError { failure, body_lost, response_begun, stale: reused && closed && !response_begun }
     }
 }
 
@@ -51,32 +63,56 @@ impl Attempt<'_> {
         &mut self,
         connection: UpstreamConnection,
         pair: &mut Pair,
-        body: &mut impl BodySource,
+        body: &mut Buffered<'_, '_, impl BodySource>,
         sink: &mut impl ResponseSink,
     ) -> Result<Outcome, AttemptError> {
         let scene = self.scene;
+        body.rewind();
         let (mut request, mut source) =
             pair.open(&scene.context.engine, &connection.stream, self.route.response_body_idle_timeout);
         let keep_alive = !connection.is_last;
-        let forwarding = Forwarding { keep_alive, ..forwarding(scene, self.record) };
+        let forwarding = Forwarding { keep_alive, expect: self.expects, ..forwarding(scene, self.record) };
         request.request_head(scene.request, &forwarding);
         let has_body = !matches!(scene.request.body, BodyLength::Empty | BodyLength::Exact(0));
-        let mut progress = Progress { reused: connection.reused, body_begun: has_body };
+        let reused = connection.reused;
         let exchanged = if has_body {
             // Boxed: a request with a body is rare and long beside the room that its state takes.
             Box::pin(self.exchange(body, sink, &mut request, &mut source)).await
         } else {
-            progress.body_begun = false;
             // Requests that the client sent ahead wait for this one's response, and must hold no receive buffer meanwhile.
             body.detach();
             pin!(self.exchange_without_body(body, sink, &mut request, &mut source)).await
         };
-        let end = exchanged.map_err(|failure| progress.error(failure, source.has_begun()))?;
+        let kept = body.kept();
+        let end = exchanged
+            .map_err(|failure| AttemptError::during(failure, reused, !kept.is_repeatable(), source.has_begun()))?;
+        if !end.body_left {
+            let reusable = source.is_reusable();
+            return Ok(self.finish(connection, &end, reusable));
+        }
+        let ahead = Ahead::new(&scene.context.memory, self.route.response_buffer);
+        // Boxed: few routes have it.
+        let mut passing = Box::pin(ahead.pass(sink));
+        let (taken, mut passed) = Box::pin(ahead.take_beside(&mut source, passing.as_mut())).await;
+        // The endpoint has done its part, well or not: it is free while the client still reads.
         let reusable = source.is_reusable();
-        Ok(self.finish(connection, end, reusable))
+        let outcome = match taken {
+            Ok(()) => Ok(self.finish(connection, &end, reusable)),
+            Err(error) => {
+                drop(connection);
+                Err(error)
+            }
+        };
+        self.load = None;
+        if passed.is_none() {
+            passed = Some(passing.await);
+        }
+        let passed = passed.unwrap_or(Ok(())).map_err(TransferError::Sink);
+        let done = outcome.and_then(|outcome| passed.map(|()| outcome)).map_err(response_failure);
+        done.map_err(|failure| AttemptError::during(failure, reused, true, true))
     }
 
-    fn finish(&mut self, connection: UpstreamConnection, end: End, reusable: bool) -> Outcome {
+    fn finish(&mut self, connection: UpstreamConnection, end: &End, reusable: bool) -> Outcome {
         if end.upgraded {
             return Outcome::Tunnel(connection);
         }
@@ -85,7 +121,7 @@ impl Attempt<'_> {
             stats.response_head_duration.record(head - sent);
         }
         // An endpoint that answered without asking for the body may take that for the next request.
-        let unasked = self.scene.request.expect_continue && !end.continued;
+        let unasked = self.expects && !end.continued;
         if end.uploaded && reusable && self.response.keep_alive && !unasked {
             connection.keep(self.scene.context, self.upstream, self.scene.client);
         }
@@ -109,10 +145,10 @@ impl Attempt<'_> {
         let head = pin!(unless_left(body, self.response_head(sink, source))).await;
         let continued = head.unwrap_or(Err(Failure::ClientClosed))?;
         let head = self.begin_response(sink, true, continued)?;
-        if !head.upgraded {
-            pin!(transfer(source, sink)).await.map_err(response_failure)?;
-        } else {
+        if head.upgraded {
             sink.flush().await.map_err(client_failure)?;
+        } else if !head.body_left {
+            pin!(transfer(source, sink)).await.map_err(response_failure)?;
         }
         Ok(head)
     }
@@ -120,11 +156,12 @@ impl Attempt<'_> {
     /// The request's body goes to the endpoint while its response may come already.
     async fn exchange(
         &mut self,
-        body: &mut impl BodySource,
+        body: &mut Buffered<'_, '_, impl BodySource>,
         sink: &mut impl ResponseSink,
         request: &mut impl RequestSink,
         source: &mut impl ResponseSource,
     ) -> Result<End, Failure> {
+        let kept = body.kept();
         let sent = Cell::new(false);
         let upload = pin!(upload(body, request, &sent));
         let mut upload = Upload::new(upload, &sent);
@@ -135,9 +172,13 @@ impl Attempt<'_> {
         if self.response.status == 101 && !upload.is_complete() {
             return Err(Failure::UpstreamMalformed);
         }
+        kept.give_away(upload.is_complete());
         let head = self.begin_response(sink, upload.is_complete(), continued)?;
         if head.upgraded {
             sink.flush().await.map_err(client_failure)?;
+            return Ok(head);
+        }
+        if head.body_left {
             return Ok(head);
         }
         // A client that stops its upload still reads the response that it has.
@@ -191,7 +232,8 @@ impl Attempt<'_> {
         let keep_alive = staying && uploaded && length != BodyLength::UntilClose;
         self.record.status = self.response.status;
         sink.response_head(self.response, &self.options(keep_alive, length));
-        Ok(End { upgraded, keep_alive, uploaded, continued })
+        let body_left = !upgraded && uploaded && self.route.response_buffer > 0;
+        Ok(End { upgraded, keep_alive, uploaded, continued, body_left })
     }
 
     fn options(&self, keep_alive: bool, body: BodyLength) -> ResponseOptions<'_> {
@@ -212,23 +254,8 @@ struct End {
     uploaded: bool,
     /// A 100 came before the final response.
     continued: bool,
-}
-
-struct Progress {
-    reused: bool,
-    body_begun: bool,
-}
-
-impl Progress {
-    fn error(&self, failure: Failure, response_begun: bool) -> AttemptError {
-        let closed = matches!(failure, Failure::UpstreamReset | Failure::UpstreamClosedEarly);
-        AttemptError {
-            failure,
-            body_begun: self.body_begun,
-            response_begun,
-            stale: self.reused && closed && !response_begun,
-        }
-    }
+    /// The response's body is to be taken ahead of the client.
+    body_left: bool,
 }
 
 /// What the endpoint is told about the client.
@@ -241,6 +268,7 @@ pub(super) fn forwarding<'a>(scene: Scene<'a>, record: &'a Record) -> Forwarding
         scheme: if tls { "https" } else { "http" },
         trusted: scene.settings.trusted.contains(client),
         request_id: record.request_id.as_bytes(),
+        expect: true,
         upgrade: scene.request.upgrade,
         keep_alive: true,
     }
@@ -262,7 +290,7 @@ fn body_failure(error: SourceError) -> Failure {
     }
 }
 
-fn client_failure(error: SinkError) -> Failure {
+pub(super) fn client_failure(error: SinkError) -> Failure {
     match error {
         SinkError::Closed => Failure::ClientClosed,
         SinkError::Timeout => Failure::ClientStalled,

@@ -3,8 +3,11 @@
 //! The client's protocol calls [`run`] with its side; the endpoint's side is opened here. Everything that is decided is
 //! decided by pure modules; this is the order in which they are asked.
 
+mod ahead;
 mod answer;
 mod attempt;
+mod buffered;
+mod pieces;
 mod record;
 mod sides;
 mod transfer;
@@ -28,10 +31,12 @@ use crate::router::Miss;
 use crate::snapshot::{HttpSettings, Route, Upstream};
 use crate::upstream::{EndpointIdentity, UpstreamIndex};
 use answer::{Answer, last_recipient};
-use attempt::{Attempt, AttemptError, forwarding};
+use attempt::{Attempt, AttemptError, client_failure, forwarding};
+use buffered::{Buffered, Kept};
 use std::cell::Cell;
 use std::pin::pin;
 use std::sync::Arc;
+use transfer::request_failure;
 
 /// What the exchange works with, fixed for its time.
 #[derive(Clone, Copy)]
@@ -110,9 +115,18 @@ async fn forward(
     if matches!(scene.request.body, BodyLength::Exact(len) if len > scene.settings.body_max) {
         return Err(Failure::RequestBodyTooLarge);
     }
-    let deadline = record.started + route.response_head_timeout;
+    let kept = Kept::new(&scene.context.memory);
+    let mut body = Buffered::new(body, &kept);
+    let (mut began, mut expects) = (record.started, scene.request.expect_continue);
+    if route.request_buffer > 0 && !scene.request.body.is_empty() {
+        // Boxed: few requests have it.
+        Box::pin(buffer(scene, route, &mut body, sink)).await?;
+        // The time so far was the client's.
+        (began, expects) = (scene.context.engine.now(), false);
+    }
+    let deadline = began + route.response_head_timeout;
     upstream.identity.stats.shard(scene.context.worker).requests.inc();
-    let mut attempt = Attempt { scene, route, upstream, deadline, response, record };
+    let mut attempt = Attempt { scene, route, upstream, deadline, expects, load: None, response, record };
     let mut tried = Tried::default();
     let mut failure = Failure::NoEndpoint;
     while attempt.record.attempts <= upstream.retries {
@@ -122,7 +136,7 @@ async fn forward(
             upstream.identity.stats.shard(scene.context.worker).retries.inc();
         }
         let endpoint = &upstream.endpoints[index].identity;
-        let error = match pin!(try_endpoint(&mut attempt, endpoint, body, sink, pair)).await {
+        let error = match pin!(try_endpoint(&mut attempt, endpoint, &mut body, sink, pair)).await {
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
@@ -134,6 +148,21 @@ async fn forward(
         }
     }
     Err(failure)
+}
+
+/// Takes the body, or its beginning, from the client before an endpoint is held for it.
+async fn buffer(
+    scene: Scene<'_>,
+    route: &Route,
+    body: &mut Buffered<'_, '_, impl BodySource>,
+    sink: &mut impl ResponseSink,
+) -> Result<(), Failure> {
+    // The endpoint has no say then in whether the body is wanted (RFC 9110 section 10.1.1 leaves that to the recipient).
+    if !scene.invited.replace(true) {
+        sink.invite();
+        sink.flush().await.map_err(client_failure)?;
+    }
+    body.collect(route.request_buffer).await.map_err(request_failure)
 }
 
 /// The path by which the request finds its route: the same that the endpoint gets.
@@ -173,13 +202,13 @@ fn find<'a>(
 async fn try_endpoint(
     attempt: &mut Attempt<'_>,
     endpoint: &Arc<EndpointIdentity>,
-    body: &mut impl BodySource,
+    body: &mut Buffered<'_, '_, impl BodySource>,
     sink: &mut impl ResponseSink,
     pair: &mut Pair,
 ) -> Result<Outcome, AttemptError> {
     let Scene { context, client, stream, request, .. } = attempt.scene;
     attempt.record.endpoint = Some(endpoint.address.clone());
-    let _load = Load::new(endpoint, context.worker);
+    attempt.load = Some(Load::new(endpoint, context.worker));
     let owner = UpstreamConnection::owner(attempt.upstream, client);
     if let Some(connection) = UpstreamConnection::idle(context, attempt.upstream, endpoint, owner) {
         attempt.record.connection_reused = true;
@@ -205,7 +234,7 @@ async fn try_endpoint(
 impl AttemptError {
     /// Whether the request may be sent again, here or elsewhere (RFC 9110 section 9.2.2).
     fn may_repeat(&self, request: &RequestHead) -> bool {
-        if self.body_begun {
+        if self.body_lost {
             return false;
         }
         match self.failure.verdict().retry {

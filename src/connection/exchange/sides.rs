@@ -62,6 +62,8 @@ pub(crate) trait BodySource {
     fn trailers(&self) -> Option<&Headers>;
     /// Holds no receive buffer: what comes next may take long.
     fn detach(&mut self);
+    /// Whether all of it has been received and given.
+    fn is_complete(&self) -> bool;
     /// Ready when whoever sends the body has left and wants nothing any more. For a body that has been read to its end.
     fn poll_left(&self, context: &mut Context<'_>) -> Poll<()>;
 }
@@ -88,6 +90,8 @@ pub(crate) trait BodySink {
 /// The client's side: takes heads of responses.
 pub(crate) trait ResponseSink: BodySink {
     fn response_head(&mut self, head: &ResponseHead, options: &ResponseOptions<'_>);
+    /// Tells the client to send the body that it holds back (RFC 9110 section 10.1.1).
+    fn invite(&mut self);
     /// A 1xx response.
     fn interim(&mut self, head: &ResponseHead, options: &ResponseOptions<'_>);
     /// The gateway's own answer, in place of whatever was written and not flushed.

@@ -154,7 +154,7 @@ impl<'a, F: Future<Output = Result<Infallible, TransferError>>> Upload<'a, F> {
     }
 }
 
-fn request_failure(error: SourceError) -> Failure {
+pub(super) fn request_failure(error: SourceError) -> Failure {
     match error {
         SourceError::Closed | SourceError::Reset => Failure::ClientClosed,
         SourceError::Timeout => Failure::RequestBodyTimeout,

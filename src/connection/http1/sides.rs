@@ -10,7 +10,8 @@ use crate::engine::{Chunk, Engine, Filled, Splice, Stream, is_out_of_memory};
 use crate::health::{Pace, PaceRule, Slow};
 use crate::protocol::http::{BodyLength, Headers, Method, RequestHead, ResponseHead};
 use crate::protocol::http1::{
-    ErrorResponse, Forwarding, HeadLimits, ResponseOptions, parse_response, write_error, write_request, write_response,
+    ErrorResponse, Forwarding, HeadLimits, ResponseOptions, parse_response, write_continue, write_error, write_request,
+    write_response,
 };
 use crate::snapshot::HttpSettings;
 use std::cell::Cell;
@@ -164,6 +165,10 @@ impl BodySource for Source<'_> {
 
     fn detach(&mut self) {
         self.reader.detach();
+    }
+
+    fn is_complete(&self) -> bool {
+        self.reader.is_done()
     }
 
     fn poll_left(&self, context: &mut Context<'_>) -> Poll<()> {
@@ -372,6 +377,11 @@ impl ResponseSink for Sink<'_> {
         if !options.keep_alive {
             self.writer.close_after();
         }
+    }
+
+    fn invite(&mut self) {
+        write_continue(self.writer.text());
+        self.writer.expect(BodyLength::Empty);
     }
 
     fn interim(&mut self, head: &ResponseHead, options: &ResponseOptions<'_>) {

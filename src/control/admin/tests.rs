@@ -32,6 +32,8 @@ fn snapshot(endpoints: u16) -> Snapshot {
         destination: Destination::One(UpstreamIndex(0)),
         response_head_timeout: second,
         response_body_idle_timeout: second,
+        request_buffer: 0,
+        response_buffer: 0,
         stats: Arc::new(Sharded::new(2)),
     };
     let endpoint = |port| {

@@ -37,6 +37,8 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         destination: route.destination,
         response_head_timeout: route.response_head_timeout,
         response_body_idle_timeout: route.response_body_idle_timeout,
+        request_buffer: route.request_buffer,
+        response_buffer: route.response_buffer,
     });
     let routes = routes.collect();
     let upstreams = settings.upstreams.into_iter().map(|upstream| compile_upstream(upstream, registry));

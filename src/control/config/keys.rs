@@ -184,6 +184,9 @@ const NO_USER_TIMEOUT: Presence =
 
 const REQUESTS: Kind = Kind::Integer { min: 1, max: 4_000_000_000 };
 
+/// Bytes of a body that are held in memory.
+const BUFFER: Kind = Kind::Size { min: KIB, max: 1 << 30, unlimited: false };
+
 const RATE: Kind = Kind::Rate { max: 1 << 40 };
 
 /// The keys above all tables, and the tables themselves.
@@ -409,7 +412,7 @@ pub static LISTENER: Table = Table {
             "body_max",
             Kind::Size { min: 0, max: u64::MAX - 1, unlimited: true },
             "\"1GiB\"",
-            "Bytes of a request body, or \"unlimited\". Bodies are streamed and never collected.",
+            "Bytes of a request body, or \"unlimited\". Bodies are streamed, and collected only as far as the route's `request_buffer` says.",
         ),
         http(
             "request_head_timeout",
@@ -571,13 +574,25 @@ pub static ROUTE: Table = Table {
             "timeout",
             time(HOUR),
             Presence::Default("\"60s\""),
-            "From the request head received to the response head received, all attempts together.",
+            "From the request head received, or the body that `request_buffer` waits for, to the response head received; all attempts together.",
         ),
         key(
             "response_body_idle_timeout",
             time(HOUR),
             Presence::Default("\"60s\""),
             "Silence of the endpoint within a response body.",
+        ),
+        key(
+            "request_buffer",
+            BUFFER,
+            Presence::Optional { example: "\"64KiB\"", without: "bodies are streamed as they come" },
+            "Bytes of a request body that are taken from the client before an endpoint is picked, so that a slow sender holds none. What is longer is streamed from there on. A body that fits can be sent again, to another endpoint, by the rules of `retries`. `timeout` begins when this is done.",
+        ),
+        key(
+            "response_buffer",
+            BUFFER,
+            Presence::Optional { example: "\"1MiB\"", without: "the endpoint waits for its client" },
+            "Bytes of a response body that are taken from the endpoint ahead of its client, so that a slow reader holds no endpoint.",
         ),
     ],
 };

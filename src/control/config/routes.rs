@@ -74,12 +74,13 @@ impl Routes {
         let destination = if reader.required("upstream") { upstreams.destination(reader, "upstream") } else { None };
         let rule = Rule { route: index, place: reader.place.clone(), sni, hosts, path, methods };
         let name = self.name(reader, &rule, chosen.as_deref(), index);
-        let (head, body) = (reader.duration("timeout"), reader.duration("response_body_idle_timeout"));
         self.settings.push(RouteSettings {
             name,
             destination: destination.unwrap_or(Destination::One(UpstreamIndex(0))),
-            response_head_timeout: head,
-            response_body_idle_timeout: body,
+            response_head_timeout: reader.duration("timeout"),
+            response_body_idle_timeout: reader.duration("response_body_idle_timeout"),
+            request_buffer: buffer_size(reader, "request_buffer"),
+            response_buffer: buffer_size(reader, "response_buffer"),
         });
         self.rules.push(rule);
     }
@@ -123,6 +124,8 @@ impl Routes {
                 destination,
                 response_head_timeout: defaults.duration("timeout"),
                 response_body_idle_timeout: defaults.duration("response_body_idle_timeout"),
+                request_buffer: buffer_size(&defaults, "request_buffer"),
+                response_buffer: buffer_size(&defaults, "response_buffer"),
             });
             let (hosts, methods) = (Vec::new(), Vec::new());
             let path = RulePath::Prefix(String::new());
@@ -163,8 +166,23 @@ fn listener_is_missing(reader: &Reader<'_, '_>) -> Vec<usize> {
     Vec::new()
 }
 
+/// Bytes of a buffer; none where the key is absent.
+fn buffer_size(reader: &Reader<'_, '_>, key: &str) -> usize {
+    usize::try_from(reader.size(key)).unwrap_or(usize::MAX)
+}
+
 fn refuse_keys_of_requests(reader: &Reader<'_, '_>) {
-    for key in ["host", "path", "path_exact", "method", "timeout", "response_body_idle_timeout"] {
+    const KEYS: [&str; 8] = [
+        "host",
+        "path",
+        "path_exact",
+        "method",
+        "timeout",
+        "response_body_idle_timeout",
+        "request_buffer",
+        "response_buffer",
+    ];
+    for key in KEYS {
         if reader.raw(key).is_some() {
             let title = format!("`{key}` has no meaning for a route with `sni`");
             let mistake = Mistake::error(title, reader.key_place(key), "matches or limits requests");

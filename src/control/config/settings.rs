@@ -83,6 +83,10 @@ pub struct RouteSettings {
     pub response_head_timeout: Duration,
     /// See [`crate::snapshot::Route::response_body_idle_timeout`].
     pub response_body_idle_timeout: Duration,
+    /// See [`crate::snapshot::Route::request_buffer`].
+    pub request_buffer: usize,
+    /// See [`crate::snapshot::Route::response_buffer`].
+    pub response_buffer: usize,
 }
 
 /// One address of an upstream.

@@ -201,8 +201,10 @@ fn same_listener((old_in, old): (&Snapshot, &Listener), (new_in, new): (&Snapsho
 }
 
 fn same_route((old_in, old): (&Snapshot, &Route), (new_in, new): (&Snapshot, &Route)) -> bool {
-    old.response_head_timeout == new.response_head_timeout
-        && old.response_body_idle_timeout == new.response_body_idle_timeout
+    let times = |route: &Route| (route.response_head_timeout, route.response_body_idle_timeout);
+    let buffers = |route: &Route| (route.request_buffer, route.response_buffer);
+    times(old) == times(new)
+        && buffers(old) == buffers(new)
         && weights(old_in, &old.destination) == weights(new_in, &new.destination)
 }
 

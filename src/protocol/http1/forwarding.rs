@@ -19,6 +19,8 @@ pub struct Forwarding<'a> {
     pub trusted: bool,
     /// The request's id; `None` leaves X-Request-Id as the client sent it.
     pub request_id: Option<&'a [u8]>,
+    /// Whether an `Expect: 100-continue` is passed on.
+    pub expect: bool,
     /// Whether an upgrade that the client asked for is passed on.
     pub upgrade: bool,
     /// Whether the endpoint's connection goes on after this exchange.

@@ -47,7 +47,7 @@ pub fn write_request(bytes: &mut Vec<u8>, head: &RequestHead, forwarding: &Forwa
     if upgrade {
         drop &= !Known::Upgrade.bit();
     }
-    if !head.expect_continue {
+    if !(head.expect_continue && forwarding.expect) {
         drop |= Known::Expect.bit();
     }
     if head.max_forwards.is_some() {

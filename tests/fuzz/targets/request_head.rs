@@ -32,7 +32,7 @@ pub fn check(bytes: &[u8]) {
         let trusted = client.is_none_or(|client| client.is_ipv6());
         let request_id = trusted.then_some(&b"id"[..]);
         let forwarding =
-            Forwarding { client, scheme: "http", trusted, request_id, upgrade: trusted, keep_alive: !trusted };
+            Forwarding { client, scheme: "http", trusted, request_id, expect: !trusted, upgrade: trusted, keep_alive: !trusted };
         let mut out = Vec::new();
         write_request(&mut out, &head, &forwarding);
         let mut back = RequestHead::new();

@@ -19,6 +19,7 @@ fn forwarding() -> Forwarding<'static> {
         scheme: "http",
         trusted: false,
         request_id: None,
+        expect: true,
         upgrade: false,
         keep_alive: true,
     }
