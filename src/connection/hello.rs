@@ -74,7 +74,8 @@ pub(super) async fn begin(stream: Stream, client: Client, mut first: Chunk) {
             }
             drop(held);
             opened.first = Some(first);
-            Box::pin(tcp::serve(stream, client, opened)).await;
+            // A task of its own: this one holds the snapshot.
+            context.engine.spawn(tcp::serve(stream, client, opened));
         }
         Err(refused) => refuse(&context, stream, &client, refused).await,
     }
@@ -132,7 +133,7 @@ async fn refuse(context: &Context, stream: Stream, client: &Client, refused: Ref
         }
         Refused::NoRoute(hello) => (Failure::NoRoute, Some(Alert::UnrecognizedName), Some(hello)),
     };
-    tcp::refused(client, failure, hello.as_ref());
+    tcp::refused(client, failure, hello);
     let Some(alert) = alert else { return };
     let mut outgoing = Outgoing::default();
     outgoing.text().extend_from_slice(&alert.record());

@@ -15,6 +15,7 @@
 //! | `connect` | a connection to an endpoint: an idle one, or a new one |
 //! | `announce` | the PROXY header that a new one begins with |
 //! | `idle` | idle connections to endpoints |
+//! | `names` | what the log calls what a connection began with |
 //! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
 //! | `pace` | when a direction is bulk, and spliced rather than copied |
 //! | `udp` | a udp listener: flows of datagrams |
@@ -32,6 +33,7 @@ mod hello;
 pub mod http1;
 mod idle;
 mod memory;
+mod names;
 mod opening;
 mod pace;
 mod relay;

@@ -4,6 +4,7 @@
 //! bulk is spliced, past this process; [`Pace`] says when.
 
 use super::client::Client;
+use super::connect::UpstreamConnection;
 use super::context::Context;
 use super::pace::Pace;
 use crate::base::Instant;
@@ -26,9 +27,30 @@ pub(super) struct Relayed {
 }
 
 /// Relays until both directions have ended, one has failed, nothing has moved for `idle_timeout`, or the listener's or the
-/// endpoint's drain is at its deadline. The caller then closes both streams.
+/// endpoint's drain is at its deadline, and closes both sides. A reset of one is passed on to the other, which must not take
+/// what it got for all there is.
 /// The chunks are what has been received already and is sent on first.
-pub(super) async fn relay(
+pub(super) async fn serve(
+    client: &Client,
+    (stream, first): (Stream, Chunk),
+    (connection, answered): (UpstreamConnection, Chunk),
+    idle_timeout: Duration,
+) -> Relayed {
+    let ends = ((&stream, first), (&connection.stream, answered));
+    let relayed = relay(client, connection.endpoint(), ends.0, ends.1, idle_timeout).await;
+    match relayed.failure {
+        Some(Failure::ClientClosed) => connection.reset(),
+        Some(Failure::MemoryFull | Failure::Draining | Failure::EndpointDraining) => {
+            connection.reset();
+            stream.reset();
+        }
+        Some(_) => stream.reset(),
+        None => {}
+    }
+    relayed
+}
+
+async fn relay(
     of: &Client,
     to: &EndpointIdentity,
     client: (&Stream, Chunk),

@@ -5,34 +5,30 @@ use super::client::Client;
 use super::connect::{Load, Tried, UpstreamConnection};
 use super::context::{Context, View};
 use super::hello::{Hello, Opened};
-use super::relay::{Relayed, relay};
-use crate::base::{Address, Instant};
+use super::names::{Named, Names};
+use super::relay::{self, Relayed};
+use crate::base::{Address, Instant, Sharded};
 use crate::engine::{Chunk, Stream};
 use crate::health::Failure;
-use crate::snapshot::{Protocol, Route, TcpSettings, Upstream};
+use crate::snapshot::{Protocol, Route};
+use crate::telemetry::RouteStats;
 use crate::telemetry::access_log::TcpRecord;
 use crate::upstream::UpstreamIndex;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Serves one client connection to its end.
-pub(super) async fn serve(stream: Stream, client: Client, mut opened: Opened) {
-    let context = client.context().clone();
-    let (view, listener_index) = client.listener.current(&context);
-    let listener = &view.snapshot.listeners[listener_index];
-    let Protocol::Tcp(settings) = &listener.protocol else { return };
-    let route = opened.route.and_then(|index| view.snapshot.routes.get(index as usize));
-    let destination = route.map(|route| &route.destination).or(settings.upstream.as_ref());
-    let upstream = destination.map(|destination| view.upstream_of(destination, &context.engine));
-    let mut end = End { hello: opened.hello.as_ref(), route, upstream, ..End::default() };
+pub(super) async fn serve(stream: Stream, client: Client, opened: Opened) {
+    let Opened { first, hello, route } = opened;
     // A connection takes a while, and must hold no receive buffer meanwhile.
-    let mut first = opened.first.take().unwrap_or(Chunk::empty());
+    let mut first = first.unwrap_or(Chunk::empty());
     first.detach();
-    let header = end.upstream(&view).map_or_else(Vec::new, |to| announcement(to, &client, &stream, end.hello));
-    end.relayed = match connect(&context, &view, upstream, &client, &header, &mut end.attempts).await {
+    let Some((mut end, idle_timeout, connected)) = pin!(begin(&stream, &client, hello, route)).await else { return };
+    end.relayed = match connected {
         Ok((connection, _load)) => {
-            end.attempts.connected = Some(context.engine.now() - client.accepted);
-            run(&client, settings, (stream, first), connection).await
+            relay::serve(&client, (stream, first), (connection, Chunk::empty()), idle_timeout).await
         }
         Err(failure) => {
             // An orderly end would look like an empty answer.
@@ -40,41 +36,78 @@ pub(super) async fn serve(stream: Stream, client: Client, mut opened: Opened) {
             Relayed { failure: Some(failure), ..Relayed::default() }
         }
     };
-    finish(&client, &view, listener_index, &end);
+    finish(&client, &end);
+}
+
+/// What is done on the snapshot that the connection begins with: the connection to an endpoint. The snapshot may go then.
+async fn begin(
+    stream: &Stream,
+    client: &Client,
+    hello: Option<Hello>,
+    route: Option<u32>,
+) -> Option<(End, Duration, Result<(UpstreamConnection, Load), Failure>)> {
+    let context = client.context();
+    let (view, index) = client.listener.current(context);
+    let Protocol::Tcp(settings) = &view.snapshot.listeners[index].protocol else { return None };
+    let route = route.and_then(|index| view.snapshot.routes.get(index as usize));
+    let destination = route.map(|route| &route.destination).or(settings.upstream.as_ref());
+    let upstream = destination.map(|destination| view.upstream_of(destination, &context.engine));
+    let mut end = End::new(client, &view, index, route, upstream);
+    let to = upstream.and_then(|upstream| view.snapshot.upstreams.get(upstream.0 as usize));
+    let header = to.map_or_else(Vec::new, |to| announcement(to, client, stream, hello.as_ref()));
+    end.hello = hello;
+    let connected = connect(context, &view, upstream, client, &header, &mut end.attempts).await;
+    if connected.is_ok() {
+        end.attempts.connected = Some(context.engine.now() - client.accepted);
+    }
+    Some((end, settings.idle_timeout, connected))
 }
 
 /// Counts a connection that was closed before it could be served, and writes its line.
-pub(super) fn refused(client: &Client, failure: Failure, hello: Option<&Hello>) {
+pub(super) fn refused(client: &Client, failure: Failure, hello: Option<Hello>) {
     let (view, index) = client.listener.current(client.context());
     let relayed = Relayed { failure: Some(failure), ..Relayed::default() };
-    finish(client, &view, index, &End { hello, relayed, ..End::default() });
+    finish(client, &End { hello, relayed, ..End::new(client, &view, index, None, None) });
 }
 
 /// What is known of a connection when it has ended.
-#[derive(Default)]
-struct End<'a> {
-    hello: Option<&'a Hello>,
-    route: Option<&'a Route>,
-    upstream: Option<UpstreamIndex>,
+struct End {
+    hello: Option<Hello>,
+    route: Option<Arc<Sharded<RouteStats>>>,
+    /// For the access log, if there is one.
+    names: Option<Box<Names>>,
     attempts: Attempts,
     relayed: Relayed,
 }
 
-impl End<'_> {
-    fn upstream<'v>(&self, view: &'v View) -> Option<&'v Upstream> {
-        view.snapshot.upstreams.get(self.upstream?.0 as usize)
+impl End {
+    fn new(
+        client: &Client,
+        view: &View,
+        listener: usize,
+        route: Option<&Route>,
+        upstream: Option<UpstreamIndex>,
+    ) -> End {
+        let names = || Box::new(Names::keep(&Named::of(client, view, listener, route, upstream)));
+        End {
+            hello: None,
+            route: route.map(|route| route.stats.clone()),
+            names: view.snapshot.access_log.then(names),
+            attempts: Attempts::default(),
+            relayed: Relayed::default(),
+        }
     }
 }
 
 /// Counts a connection that has ended, and writes its line.
-fn finish(client: &Client, view: &View, listener: usize, end: &End<'_>) {
+fn finish(client: &Client, end: &End) {
     let End { relayed, attempts, .. } = end;
     let context = client.context();
     let stats = client.stats();
     stats.bytes_received.add(relayed.from_client);
     stats.bytes_sent.add(relayed.from_endpoint);
     let total = context.engine.now() - client.accepted;
-    let route_stats = end.route.map(|route| route.stats.shard(context.worker));
+    let route_stats = end.route.as_ref().map(|route| route.shard(context.worker));
     if let Some(route_stats) = route_stats {
         route_stats.requests.inc();
         route_stats.duration.record(total);
@@ -82,22 +115,19 @@ fn finish(client: &Client, view: &View, listener: usize, end: &End<'_>) {
     if let Some(failure) = relayed.failure {
         route_stats.map_or(&stats.failures, |route| &route.failures)[failure as usize].inc();
     }
-    if !view.snapshot.access_log {
-        return;
-    }
-    let upstream = end.upstream(view);
-    let unique_id = client.known_unique_id(upstream);
+    let Some(names) = &end.names else { return };
+    let named = names.named();
     let record = TcpRecord {
         started: client.accepted,
-        generation: view.snapshot.generation,
-        listener: &view.snapshot.listeners[listener].name,
-        route: end.route.map(|route| route.name.as_str()),
-        upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
+        generation: named.generation,
+        listener: named.listener,
+        route: named.route,
+        upstream: named.upstream,
         endpoint: attempts.endpoint.as_ref(),
         client: &client.address,
         proxy: client.sender(),
-        sni: end.hello.and_then(|hello| hello.server_name.as_deref()),
-        unique_id: unique_id.as_deref(),
+        sni: end.hello.as_ref().and_then(|hello| hello.server_name.as_deref()),
+        unique_id: named.unique_id.as_deref(),
         bytes_received: relayed.from_client,
         bytes_sent: relayed.from_endpoint,
         connect: attempts.connected,
@@ -148,25 +178,4 @@ async fn connect(
         }
     }
     Err(failure)
-}
-
-/// Relays, and passes on a reset: the other side must not take what it got for all there is.
-async fn run(
-    client: &Client,
-    settings: &TcpSettings,
-    (stream, first): (Stream, Chunk),
-    connection: UpstreamConnection,
-) -> Relayed {
-    let ends = ((&stream, first), (&connection.stream, Chunk::empty()));
-    let relayed = relay(client, connection.endpoint(), ends.0, ends.1, settings.idle_timeout).await;
-    match relayed.failure {
-        Some(Failure::ClientClosed) => connection.reset(),
-        Some(Failure::MemoryFull | Failure::Draining | Failure::EndpointDraining) => {
-            connection.reset();
-            stream.reset();
-        }
-        Some(_) => stream.reset(),
-        None => {}
-    }
-    relayed
 }

@@ -79,6 +79,8 @@ impl Listeners {
                 if let Err(error) = open.set_options(listener) {
                     errors.push((listener.name.clone(), error));
                 }
+                // Takes over its place in this view, and lets the old one go.
+                open.handle.current(context);
                 continue;
             }
             match open(context, view, index, listener) {

@@ -73,6 +73,11 @@ impl Gateway {
         }
     }
 
+    /// Bytes that requests under way hold.
+    pub fn memory_held(&self) -> usize {
+        self.context.memory_held().0
+    }
+
     /// What had to go because memory was short.
     pub fn given_up(&self) -> u64 {
         let snapshot = self.published.load();

@@ -7,6 +7,7 @@
 mod clients;
 mod datagrams;
 mod gateway;
+mod lasting;
 mod ledger;
 mod opening;
 mod origins;

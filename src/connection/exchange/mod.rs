@@ -7,11 +7,13 @@ mod ahead;
 mod answer;
 mod attempt;
 mod buffered;
+mod lasting;
 mod pieces;
 mod record;
 mod sides;
 mod transfer;
 
+pub(super) use lasting::Lasting;
 pub(super) use record::{Record, RequestId};
 pub(super) use sides::{
     BodySink, BodySource, Ready, RequestSink, ResponseSink, ResponseSource, SinkError, SourceError,

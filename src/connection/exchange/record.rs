@@ -1,9 +1,12 @@
 //! What is known of one exchange when it ends: for the statistics and the access log.
 
-use crate::base::{Address, Instant};
+use crate::base::{Address, Instant, Sharded};
+use crate::connection::names::Named;
 use crate::connection::{Client, Context, View};
 use crate::health::Failure;
 use crate::protocol::http::{Known, RequestHead};
+use crate::snapshot::Route;
+use crate::telemetry::RouteStats;
 use crate::telemetry::access_log::{HttpRecord, Phases};
 use crate::upstream::UpstreamIndex;
 
@@ -30,6 +33,15 @@ pub(crate) struct Record {
     pub request_id: RequestId,
     /// The client's own id is the one that the endpoint sees, and that is shown.
     pub client_request_id: bool,
+}
+
+/// What a request asked for, as the log shows it.
+pub(super) struct Asked<'a> {
+    pub method: &'a [u8],
+    pub host: &'a [u8],
+    pub path: &'a [u8],
+    pub protocol: &'static str,
+    pub request_id: Option<&'a [u8]>,
 }
 
 /// The two digits of each byte.
@@ -74,6 +86,20 @@ impl Record {
         if self.client_request_id { request.headers.get(Known::XRequestId) } else { self.request_id.as_bytes() }
     }
 
+    pub(super) fn route<'v>(&self, view: &'v View) -> Option<&'v Route> {
+        view.snapshot.routes.get(self.route? as usize)
+    }
+
+    pub(super) fn asked<'a>(&'a self, request: &'a RequestHead) -> Asked<'a> {
+        Asked {
+            method: request.method_bytes(),
+            host: request.host(),
+            path: request.path(),
+            protocol: request.version.name(),
+            request_id: self.shown_request_id(request),
+        }
+    }
+
     /// Counts the exchange and writes its line.
     pub(crate) fn finish(
         &self,
@@ -83,59 +109,60 @@ impl Record {
         client: &Client,
         request: &RequestHead,
     ) {
-        let now = context.engine.now();
-        let listener = &view.snapshot.listeners[listener];
-        let listener_stats = client.stats();
-        listener_stats.requests.inc();
-        listener_stats.bytes_received.add(self.bytes_received);
-        listener_stats.bytes_sent.add(self.bytes_sent);
-        let route = self.route.and_then(|index| view.snapshot.routes.get(index as usize));
-        match route {
-            Some(route) => {
-                let stats = route.stats.shard(context.worker);
-                stats.requests.inc();
-                if let Some(class) = stats.responses.get(usize::from(self.status / 100).wrapping_sub(1)) {
-                    class.inc();
-                }
-                stats.duration.record(now - self.started);
-                if let Some(failure) = self.failure {
-                    stats.failures[failure as usize].inc();
-                }
-            }
-            None => {
-                if let Some(failure) = self.failure {
-                    listener_stats.failures[failure as usize].inc();
-                }
-            }
+        let route = self.route(view);
+        self.count(context, client, route.map(|route| &*route.stats));
+        if view.snapshot.access_log {
+            let named = Named::of(client, view, listener, route, self.upstream);
+            self.write(context, client, &named, self.asked(request));
         }
-        if !view.snapshot.access_log {
+    }
+
+    pub(super) fn count(&self, context: &Context, client: &Client, route: Option<&Sharded<RouteStats>>) {
+        let stats = client.stats();
+        stats.requests.inc();
+        stats.bytes_received.add(self.bytes_received);
+        stats.bytes_sent.add(self.bytes_sent);
+        let Some(route) = route else {
+            if let Some(failure) = self.failure {
+                stats.failures[failure as usize].inc();
+            }
             return;
+        };
+        let stats = route.shard(context.worker);
+        stats.requests.inc();
+        if let Some(class) = stats.responses.get(usize::from(self.status / 100).wrapping_sub(1)) {
+            class.inc();
         }
-        let upstream = self.upstream.and_then(|index| view.snapshot.upstreams.get(index.0 as usize));
-        let unique_id = client.known_unique_id(upstream);
+        stats.duration.record(context.engine.now() - self.started);
+        if let Some(failure) = self.failure {
+            stats.failures[failure as usize].inc();
+        }
+    }
+
+    pub(super) fn write(&self, context: &Context, client: &Client, named: &Named<'_>, asked: Asked<'_>) {
         let record = HttpRecord {
             started: self.started,
-            generation: view.snapshot.generation,
-            listener: &listener.name,
-            route: route.map(|route| route.name.as_str()),
-            upstream: upstream.map(|upstream| upstream.identity.name.as_str()),
+            generation: named.generation,
+            listener: named.listener,
+            route: named.route,
+            upstream: named.upstream,
             endpoint: self.endpoint.as_ref(),
             client: &client.address,
             proxy: client.sender(),
-            unique_id: unique_id.as_deref(),
-            method: request.method_bytes(),
-            host: request.host(),
-            path: request.path(),
-            protocol: request.version.name(),
+            unique_id: named.unique_id.as_deref(),
+            method: asked.method,
+            host: asked.host,
+            path: asked.path,
+            protocol: asked.protocol,
             status: self.status,
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
-            phases: self.phases(now),
+            phases: self.phases(context.engine.now()),
             attempts: self.attempts,
             connection_reused: self.connection_reused,
             reason: self.failure.map(|failure| failure.verdict().name),
             detail: self.detail,
-            request_id: self.shown_request_id(request),
+            request_id: asked.request_id,
         };
         context.access_log.http(context.worker_stats(), &record);
     }

@@ -15,13 +15,12 @@
 use super::reader::{MessageReader, ReadError};
 use super::refuse::{Refusal, refuse};
 use super::sides::{Sink, Source};
+use super::tunnel::Tunnel;
 use super::writer::MessageWriter;
 use crate::base::Instant;
-use crate::connection::connect::UpstreamConnection;
-use crate::connection::exchange::{self, Outcome, Record, RequestId, Scene};
+use crate::connection::exchange::{self, Lasting, Outcome, Record, RequestId, Scene};
 use crate::connection::memory::Memory;
 use crate::connection::opening::park;
-use crate::connection::relay::relay;
 use crate::connection::{Client, Context};
 use crate::engine::{Chunk, Engine, Stream};
 use crate::health::{Failure, PaceRule};
@@ -145,6 +144,7 @@ enum Next {
     Park,
     Close,
     Reset,
+    Tunnel(Box<Tunnel>),
 }
 
 /// Serves a connection on which something has arrived until it is parked or closed. `first` is what has been received of it
@@ -164,6 +164,7 @@ pub(in crate::connection) async fn serve(stream: Stream, mut client: Client, fir
     match next {
         Next::Park if !listener.closes_idle(&context) => park(&context, stream, client),
         Next::Reset => stream.reset(),
+        Next::Tunnel(tunnel) => context.engine.spawn(tunnel.serve(stream, client)),
         _ => {}
     }
 }
@@ -211,13 +212,12 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
     };
     record.bytes_received = reader.received();
     record.bytes_sent = sink.writer.sent();
-    let outcome = match outcome {
-        Outcome::Tunnel(connection) => {
-            let pending = (reader.take_pending(), pair.reader.take_pending());
-            Box::pin(tunnel(client, settings, stream, connection, pending, &mut record)).await
-        }
-        outcome => outcome,
-    };
+    if let Outcome::Tunnel(connection) = outcome {
+        let pending = (reader.take_pending(), pair.reader.take_pending());
+        let lasting = Lasting::new(record, &view, index, client, request);
+        let idle_timeout = settings.tunnel_idle_timeout;
+        return Next::Tunnel(Box::new(Tunnel { connection, pending, idle_timeout, lasting }));
+    }
     record.finish(context, &view, index, client, request);
     match outcome {
         Outcome::Keep => Next::Request,
@@ -233,35 +233,6 @@ async fn request(context: &Rc<Context>, stream: &Stream, client: &mut Client, bu
         }
         Outcome::Reset => Next::Reset,
         Outcome::Abort | Outcome::Tunnel(_) => Next::Close,
-    }
-}
-
-/// Relays what both sides say after an upgrade; the chunks are what they have said already.
-async fn tunnel(
-    client: &Client,
-    settings: &HttpSettings,
-    stream: &Stream,
-    connection: UpstreamConnection,
-    pending: (Chunk, Chunk),
-    record: &mut Record,
-) -> Outcome {
-    let ends = ((stream, pending.0), (&connection.stream, pending.1));
-    let relayed = relay(client, connection.endpoint(), ends.0, ends.1, settings.tunnel_idle_timeout).await;
-    record.bytes_received += relayed.from_client;
-    record.bytes_sent += relayed.from_endpoint;
-    record.failure = relayed.failure;
-    match relayed.failure {
-        // The other side must not take what it got for all there is.
-        Some(Failure::ClientClosed) => {
-            connection.reset();
-            Outcome::Abort
-        }
-        Some(Failure::MemoryFull | Failure::Draining | Failure::EndpointDraining) => {
-            connection.reset();
-            Outcome::Reset
-        }
-        Some(_) => Outcome::Reset,
-        None => Outcome::Abort,
     }
 }
 
