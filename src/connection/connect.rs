@@ -5,12 +5,16 @@ use super::context::Context;
 use super::idle::{ANYBODY, Use};
 use crate::base::Instant;
 use crate::engine::{ConnectOptions, Outgoing, Stream, TcpOptions};
+use crate::health::failure::Fault;
 use crate::health::{Failure, is_old};
 use crate::snapshot::{TcpSocket, Upstream};
 use crate::upstream::EndpointIdentity;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Idle connections to endpoints that are closed when a connection finds no file descriptor.
+const IDLE_FOR_FILES: usize = 8;
 
 /// A connection to an endpoint, with its part in the counts.
 pub(super) struct UpstreamConnection {
@@ -108,6 +112,12 @@ impl UpstreamConnection {
                 note_no_source(context, upstream, endpoint, &error);
                 Failure::NoSource
             }
+            Ok(Err(error)) if is_of_files(&error) => {
+                // Idle ones are the first to go, so that the next one has room.
+                context.idle.close_idlest(IDLE_FOR_FILES, context.worker);
+                note_no_file(context, upstream, endpoint, &error);
+                Failure::FilesFull
+            }
             Ok(Err(_)) => Failure::ConnectRefused,
             Err(_) => Failure::ConnectTimeout,
         };
@@ -179,9 +189,37 @@ fn options(
     Some(options)
 }
 
+/// Counts a failed attempt at an endpoint, if it was the endpoint's fault.
+pub(super) fn count_failure(context: &Context, endpoint: &EndpointIdentity, failure: Failure) {
+    if failure.verdict().fault == Fault::Endpoint {
+        endpoint.stats.shard(context.worker).failures.inc();
+    }
+}
+
 /// Whether it is the address to connect from that is missing: it is not of this machine (any more), or has no port left.
 fn is_of_source(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
+}
+
+/// Whether it is a file descriptor that is missing, here or in the whole machine.
+fn is_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+fn note_no_file(context: &Context, upstream: &Upstream, endpoint: &EndpointIdentity, error: &io::Error) {
+    let (name, address) = (&upstream.identity.name, &endpoint.address);
+    if context.may_warn() {
+        context.log.warn(format_args!("upstream `{name}` cannot connect to {address}: {error}{}", cure(error)));
+    }
+}
+
+/// What helps against an error for want of files, as the end of a line.
+pub(crate) fn cure(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit of open files (LimitNOFILE in a systemd unit, or ulimit -n)",
+        Some(libc::ENFILE) => "; raise the system's limit of open files (sysctl fs.file-max)",
+        _ => "",
+    }
 }
 
 fn note_no_source(context: &Context, upstream: &Upstream, endpoint: &EndpointIdentity, error: &io::Error) {

@@ -42,6 +42,7 @@ pub mod udp;
 
 pub use admission::{admit, refuse};
 pub use client::{Client, ListenerHandle};
+pub(crate) use connect::cure;
 pub use context::{Context, View};
 pub use memory::keep_to_budget;
 pub use opening::{accept, watch_parked};

@@ -2,7 +2,7 @@
 
 use super::announce::announcement;
 use super::client::Client;
-use super::connect::{Load, Tried, UpstreamConnection};
+use super::connect::{Load, Tried, UpstreamConnection, count_failure};
 use super::context::{Context, View};
 use super::hello::{Hello, Opened};
 use super::names::{Named, Names};
@@ -172,7 +172,7 @@ async fn connect(
             Ok(connection) => return Ok((connection, load)),
             Err(error) => failure = error,
         }
-        endpoint.stats.shard(context.worker).failures.inc();
+        count_failure(context, endpoint, failure);
         if !tried.add(index) {
             break;
         }

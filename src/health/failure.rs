@@ -30,6 +30,7 @@ pub enum Failure {
     MethodNotAllowed,
     NoEndpoint,
     NoSource,
+    FilesFull,
     ConnectRefused,
     ConnectTimeout,
     UpstreamReset,
@@ -125,6 +126,7 @@ table! {
     MethodNotAllowed      => 405, Configuration, Never, "method_not_allowed", "The route does not allow this method.";
     NoEndpoint            => 503, Configuration, Never, "no_endpoint", "No endpoint is available for this request.";
     NoSource              => 503, Gateway, Always, "no_source", "The gateway has no address to connect to the endpoint from.";
+    FilesFull             => 503, Gateway, Always, "files_full", "The gateway has no file left for a connection to the endpoint.";
     ConnectRefused        => 502, Endpoint, Always, "connect_refused", "The endpoint refused the connection.";
     ConnectTimeout        => 504, Endpoint, Always, "connect_timeout", "The endpoint did not accept the connection in time.";
     UpstreamReset         => 502, Endpoint, Idempotent, "upstream_reset", "The endpoint reset the connection.";

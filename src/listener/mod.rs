@@ -188,7 +188,7 @@ async fn accept_all(context: Rc<Context>, socket: Rc<engine::Listener>, handle: 
             quiet_until = now + LOG_PAUSE;
             let (view, index) = handle.current(&context);
             let name = &view.snapshot.listeners[index].name;
-            context.log.warn(format_args!("listener `{name}` cannot accept: {error}{}", cure(&error)));
+            context.log.warn(format_args!("listener `{name}` cannot accept: {error}{}", connection::cure(&error)));
         }
         if let Raced::Second(()) = race(context.engine.sleep(ACCEPT_PAUSE), handle.stop.wait()).await {
             break;
@@ -201,14 +201,6 @@ async fn accept_all(context: Rc<Context>, socket: Rc<engine::Listener>, handle: 
         admit(&context, &handle, stream, address);
     }
     context.accepting.set(context.accepting.get().saturating_sub(1));
-}
-
-fn cure(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => "; raise the limit of open files (LimitNOFILE in a systemd unit, or ulimit -n)",
-        Some(libc::ENFILE) => "; raise the system's limit of open files (sysctl fs.file-max)",
-        _ => "",
-    }
 }
 
 /// Lets a connection in, or refuses it.

@@ -21,7 +21,7 @@ pub(super) use sides::{
 
 use super::Client;
 use super::announce::announcement;
-use super::connect::{Load, Tried, UpstreamConnection};
+use super::connect::{Load, Tried, UpstreamConnection, count_failure};
 use super::context::{Context, View};
 use super::http1::Pair;
 use crate::engine::Stream;
@@ -143,7 +143,7 @@ async fn forward(
             Err(error) => error,
         };
         failure = error.failure;
-        endpoint.stats.shard(scene.context.worker).failures.inc();
+        count_failure(scene.context, endpoint, failure);
         let again = error.may_repeat(scene.request) && scene.context.engine.now() < deadline && tried.add(index);
         if !again {
             break;
