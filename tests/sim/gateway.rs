@@ -151,7 +151,8 @@ pub fn configuration(chance: u64) -> String {
         "drain_timeout = \"1h\"\n\
          {listeners}\
          [[route]]\nupstream = \"api\"\ntimeout = \"20m\"\n{buffers}\
-         [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\nproxy_protocol = \"{api_header}\"\n\
+         [upstream.api]\nendpoints = [{}]\nbalance = \"{balance}\"\ndrain_timeout = \"off\"\n\
+         proxy_protocol = \"{api_header}\"\n\
          [upstream.stream]\nendpoints = [\"{tcp}\"]\ndrain_timeout = \"off\"\nproxy_protocol = \"{stream_header}\"\n\
          [upstream.datagrams]\nendpoints = [{}]\nbalance = \"{balance}\"\n",
         endpoints.join(", "),
