@@ -35,6 +35,16 @@ struct TaskState {
     queued: bool,
 }
 
+impl Ready {
+    /// Queues the present task of this index, unless it is queued.
+    fn queue(&mut self, index: u32) {
+        let Some(state) = self.tasks.get_mut(index as usize) else { return };
+        if !std::mem::replace(&mut state.queued, true) {
+            self.words.push_back((u64::from(state.generation) << 32) | u64::from(index));
+        }
+    }
+}
+
 /// A queue of indices that were woken through [`lot_waker`], and who waits for it.
 #[derive(Default)]
 struct Lot {
@@ -75,12 +85,21 @@ fn wake_word(word: u64) {
             return;
         }
         let (index, generation) = (word as u32, (word >> 32) as u32);
-        match ready.tasks.get_mut(index as usize) {
-            Some(state) if state.generation == generation && !state.queued => state.queued = true,
-            _ => return,
+        if ready.tasks.get(index as usize).is_some_and(|state| state.generation == generation) {
+            ready.queue(index);
         }
-        ready.words.push_back(word);
     });
+}
+
+/// The index of the task that `waker` wakes, if it is one of this module's.
+pub(super) fn task_of(waker: &Waker) -> Option<u32> {
+    let word = waker.data().addr() as u64;
+    (std::ptr::eq(waker.vtable(), &VTABLE) && word & LOT_BIT == 0).then_some(word as u32)
+}
+
+/// Wakes whatever task has this index now.
+pub(super) fn wake_task(index: u32) {
+    READY.with(|ready| ready.borrow_mut().queue(index));
 }
 
 /// A waker that puts `index` into the queue of parking lot `lot`.
@@ -96,6 +115,11 @@ pub(super) fn new_lot() -> u8 {
         assert!(ready.lots.len() <= 127, "at most 127 parking lots on one thread");
         (ready.lots.len() - 1) as u8
     })
+}
+
+#[cfg(test)]
+pub(super) fn forget_lots() {
+    READY.with(|ready| ready.borrow_mut().lots.clear());
 }
 
 /// The next index woken in `lot`; registers `waker` if there is none.
@@ -133,6 +157,7 @@ impl Executor {
         READY.with(|ready| {
             let mut ready = ready.borrow_mut();
             ready.words.clear();
+            ready.tasks.iter_mut().for_each(|state| state.queued = false);
             ready.lots.clear();
         });
         let executor = Executor::default();
@@ -145,20 +170,16 @@ impl Executor {
 
     pub(super) fn spawn(&self, task: Task) {
         let index = self.free.borrow_mut().pop();
-        let word = READY.with(|ready| {
+        let index = READY.with(|ready| {
             let mut ready = ready.borrow_mut();
             let index = index.unwrap_or_else(|| {
                 ready.tasks.push(TaskState::default());
                 (ready.tasks.len() - 1) as u32
             });
-            let state = &mut ready.tasks[index as usize];
-            state.queued = true;
-            let word = (u64::from(state.generation) << 32) | u64::from(index);
-            ready.words.push_back(word);
-            word
+            ready.queue(index);
+            index as usize
         });
         let mut tasks = self.tasks.borrow_mut();
-        let index = word as u32 as usize;
         if index == tasks.len() {
             tasks.push(Some(task));
         } else {
@@ -199,7 +220,16 @@ impl Executor {
 
     fn poll(&self, word: u64) {
         let index = word as u32 as usize;
-        READY.with(|ready| ready.borrow_mut().tasks[index].queued = false);
+        // A word may outlive its task: one that was woken while it ended.
+        let stale = READY.with(|ready| {
+            let state = &mut ready.borrow_mut().tasks[index];
+            let stale = state.generation != (word >> 32) as u32;
+            state.queued &= stale;
+            stale
+        });
+        if stale {
+            return;
+        }
         let Some(mut task) = self.tasks.borrow_mut()[index].take() else {
             return;
         };

@@ -1,8 +1,8 @@
 //! The futures that the interface hands out, and the few ways to combine them.
 
 use super::driver::StreamId;
-use super::timer::TimerId;
-use super::{Core, Outgoing};
+use super::timer::{Sleeper, TimerId};
+use super::{Core, Outgoing, executor};
 use crate::base::Instant;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 pub(super) struct Sleep {
     core: Rc<Core>,
     at: Instant,
+    /// Where it is not a task of this engine that waits, which has an alarm.
     timer: Option<TimerId>,
 }
 
@@ -32,9 +33,10 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         let mut timers = self.core.timers.borrow_mut();
-        match self.timer {
-            Some(timer) => timers.update(timer, context.waker()),
+        match executor::task_of(context.waker()) {
+            Some(task) => timers.alarm(Sleeper::Task(task), self.at),
             None => {
+                self.timer.into_iter().for_each(|timer| timers.cancel(timer));
                 let timer = timers.insert(self.at, context.waker().clone());
                 drop(timers);
                 self.timer = Some(timer);

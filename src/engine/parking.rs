@@ -1,9 +1,9 @@
 //! Parked streams: connections that wait without a task, a future or a buffer.
 //!
-//! An idle connection costs a stream slot, a timer and its record here. When bytes arrive, the other side closes or
+//! An idle connection costs a stream slot, an alarm and its record here. When bytes arrive, the other side closes or
 //! the deadline passes, [`Parking::next`] gives stream and record back, and the caller starts a task for it.
 
-use super::timer::TimerId;
+use super::timer::Sleeper;
 use super::{Engine, Stream, executor};
 use crate::base::Instant;
 use slab::Slab;
@@ -22,7 +22,6 @@ struct Place<T> {
     stream: Stream,
     record: T,
     until: Instant,
-    timer: TimerId,
     ticket: u32,
 }
 
@@ -63,10 +62,10 @@ impl<T> Parking<T> {
         let entry = places.vacant_entry();
         let index = entry.key() as u32;
         let waker = executor::lot_waker(self.lot, index);
-        let timer = core.timers.borrow_mut().insert(until, waker.clone());
+        core.timers.borrow_mut().alarm(Sleeper::Place { lot: self.lot, index }, until);
         let ticket = self.engine.random() as u32;
         core.driver.borrow_mut().watch(stream.id, &waker);
-        entry.insert(Place { stream, record, until, timer, ticket });
+        entry.insert(Place { stream, record, until, ticket });
         Ticket { index, ticket }
     }
 
@@ -127,14 +126,14 @@ impl<T> Parking<T> {
 
     fn watch_again(&self, index: u32) {
         if let Some(place) = self.places.borrow().get(index as usize) {
-            let waker = executor::lot_waker(self.lot, index);
-            self.engine.core.driver.borrow_mut().watch(place.stream.id, &waker);
+            let (core, waker) = (&self.engine.core, executor::lot_waker(self.lot, index));
+            core.timers.borrow_mut().alarm(Sleeper::Place { lot: self.lot, index }, place.until);
+            core.driver.borrow_mut().watch(place.stream.id, &waker);
         }
     }
 
     fn remove(&self, index: u32, expired: bool) -> Parked<T> {
         let place = self.places.borrow_mut().remove(index as usize);
-        self.engine.core.timers.borrow_mut().cancel(place.timer);
         Parked { stream: place.stream, record: place.record, expired }
     }
 }

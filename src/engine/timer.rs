@@ -3,7 +3,12 @@
 //! Seven levels of 64 slots; level `n` has a granularity of 64^n ticks of one millisecond. An entry sits at the level
 //! of the highest bit in which its tick differs from the present one, and moves down when time reaches its slot.
 //! (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987.) Deadlines round up: a timer never fires early.
+//!
+//! Nearly every deadline is met and comes back in another place a moment later. So each task and each place of a parking
+//! lot has one alarm that stays where it is: it is moved only to go off earlier, and never taken back. Who is woken by one
+//! that was no longer meant sets it anew for what it waits for now.
 
+use super::executor;
 use crate::base::Instant;
 use std::task::Waker;
 
@@ -22,9 +27,43 @@ pub(super) struct TimerId {
     generation: u32,
 }
 
+/// Whose alarm it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sleeper {
+    Task(u32),
+    Place { lot: u8, index: u32 },
+}
+
+impl Sleeper {
+    /// Where its alarm is: a row, and a place in it.
+    fn position(self) -> (usize, usize) {
+        match self {
+            Sleeper::Task(index) => (0, index as usize),
+            Sleeper::Place { lot, index } => (1 + usize::from(lot), index as usize),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Alarm {
+    tick: u64,
+    entry: u32,
+}
+
+impl Alarm {
+    const UNSET: Alarm = Alarm { tick: u64::MAX, entry: NONE };
+}
+
+/// Whom an entry wakes.
+enum Wakes {
+    Nobody,
+    Waker(Waker),
+    Sleeper(Sleeper),
+}
+
 struct Entry {
     tick: u64,
-    waker: Option<Waker>,
+    wakes: Wakes,
     next: u32,
     previous: u32,
     generation: u32,
@@ -38,6 +77,8 @@ pub(super) struct Wheel {
     heads: [u32; LEVELS * SLOTS],
     /// Which slots of each level are occupied.
     occupied: [u64; LEVELS],
+    /// Of tasks, then of each parking lot.
+    alarms: Vec<Vec<Alarm>>,
     tick: u64,
     len: usize,
 }
@@ -49,6 +90,7 @@ impl Wheel {
             free: NONE,
             heads: [NONE; LEVELS * SLOTS],
             occupied: [0; LEVELS],
+            alarms: Vec::new(),
             tick: now.0 / TICK_NANOS,
             len: 0,
         }
@@ -61,25 +103,36 @@ impl Wheel {
 
     /// Wakes `waker` at the first [`Wheel::advance`] to `at` or later.
     pub(super) fn insert(&mut self, at: Instant, waker: Waker) -> TimerId {
-        let tick = at.0.div_ceil(TICK_NANOS);
-        let index = self.allocate();
-        let entry = &mut self.entries[index as usize];
-        entry.tick = tick;
-        entry.waker = Some(waker);
-        let id = TimerId { index, generation: entry.generation };
+        let index = self.allocate(at.0.div_ceil(TICK_NANOS), Wakes::Waker(waker));
         self.file(index);
-        self.len += 1;
-        id
+        TimerId { index, generation: self.entries[index as usize].generation }
     }
 
-    /// Replaces the waker of a timer that has not fired.
-    pub(super) fn update(&mut self, id: TimerId, waker: &Waker) {
-        if let Some(entry) = self.entries.get_mut(id.index as usize)
-            && entry.generation == id.generation
-            && !entry.waker.as_ref().is_some_and(|old| old.will_wake(waker))
-        {
-            entry.waker = Some(waker.clone());
+    /// Makes sure that `sleeper` is woken at the first [`Wheel::advance`] to `at` or later; it may be woken before.
+    pub(super) fn alarm(&mut self, sleeper: Sleeper, at: Instant) {
+        let tick = at.0.div_ceil(TICK_NANOS);
+        let (row, place) = sleeper.position();
+        let set = self.alarms.get(row).and_then(|row| row.get(place)).copied().unwrap_or(Alarm::UNSET);
+        if set.tick <= tick || at == Instant::NEVER {
+            return;
         }
+        let entry = match set.entry {
+            NONE => self.allocate(tick, Wakes::Sleeper(sleeper)),
+            entry => {
+                self.unlink(entry);
+                self.entries[entry as usize].tick = tick;
+                entry
+            }
+        };
+        self.file(entry);
+        if self.alarms.len() <= row {
+            self.alarms.resize_with(row + 1, Vec::new);
+        }
+        let row = &mut self.alarms[row];
+        if row.len() <= place {
+            row.resize(place + 1, Alarm::UNSET);
+        }
+        row[place] = Alarm { tick, entry };
     }
 
     /// Forgets a timer; one that fired already is ignored.
@@ -133,14 +186,28 @@ impl Wheel {
         while index != NONE {
             let next = self.entries[index as usize].next;
             if self.entries[index as usize].tick <= self.tick {
-                if let Some(waker) = self.entries[index as usize].waker.take() {
-                    waker.wake();
-                }
+                let wakes = std::mem::replace(&mut self.entries[index as usize].wakes, Wakes::Nobody);
                 self.release(index);
+                self.fire(wakes);
             } else {
                 self.file(index);
             }
             index = next;
+        }
+    }
+
+    fn fire(&mut self, wakes: Wakes) {
+        match wakes {
+            Wakes::Nobody => {}
+            Wakes::Waker(waker) => waker.wake(),
+            Wakes::Sleeper(sleeper) => {
+                let (row, place) = sleeper.position();
+                self.alarms[row][place] = Alarm::UNSET;
+                match sleeper {
+                    Sleeper::Task(index) => executor::wake_task(index),
+                    Sleeper::Place { lot, index } => executor::lot_waker(lot, index).wake(),
+                }
+            }
         }
     }
 
@@ -180,20 +247,23 @@ impl Wheel {
         }
     }
 
-    fn allocate(&mut self) -> u32 {
+    fn allocate(&mut self, tick: u64, wakes: Wakes) -> u32 {
+        self.len += 1;
         if self.free != NONE {
             let index = self.free;
-            self.free = self.entries[index as usize].next;
+            let entry = &mut self.entries[index as usize];
+            self.free = entry.next;
+            (entry.tick, entry.wakes) = (tick, wakes);
             return index;
         }
-        self.entries.push(Entry { tick: 0, waker: None, next: NONE, previous: NONE, generation: 0, place: NONE });
+        self.entries.push(Entry { tick, wakes, next: NONE, previous: NONE, generation: 0, place: NONE });
         (self.entries.len() - 1) as u32
     }
 
     fn release(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.wrapping_add(1);
-        entry.waker = None;
+        entry.wakes = Wakes::Nobody;
         entry.place = NONE;
         entry.next = std::mem::replace(&mut self.free, index);
         self.len -= 1;
@@ -248,6 +318,45 @@ mod tests {
             }
             prop_assert_eq!(wheel.len(), 0);
             prop_assert!(set.iter().all(|(_, cancelled, fired, _)| *cancelled || fired.0.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    proptest! {
+        /// Whatever a sleeper waits for, one after the other, it is woken when that is due, and seldom before: once for
+        /// each time that its alarm was moved ahead.
+        #[test]
+        fn an_alarm_goes_off_in_time(
+            start in 0u64..5_000_000_000_000,
+            waits in proptest::collection::vec((0u64..4_000_000_000, 0u64..3_000_000_000), 1..60),
+        ) {
+            let lot = executor::new_lot();
+            let sleeper = Sleeper::Place { lot, index: 7 };
+            let mut wheel = Wheel::new(Instant(start));
+            let mut now = Instant(start);
+            let mut woken = 0;
+            for (timeout, passes) in &waits {
+                let until = Instant(now.0 + timeout);
+                let stop = Instant(now.0 + passes);
+                let mut done = false;
+                wheel.alarm(sleeper, until);
+                while !done && wheel.next_deadline().is_some_and(|next| next < stop) {
+                    now = Instant(wheel.next_deadline().unwrap().0.max(now.0));
+                    wheel.advance(now);
+                    while executor::next_woken(lot, Waker::noop()).is_some() {
+                        woken += 1;
+                        done = now >= until;
+                        if !done { wheel.alarm(sleeper, until) }
+                    }
+                    prop_assert!(done || now.0 < until.0 + 1_000_000);
+                }
+                if !done { prop_assert!(stop.0 <= until.0 + 1_000_000); }
+                now = now.max(stop);
+                wheel.advance(now);
+                woken += std::iter::from_fn(|| executor::next_woken(lot, Waker::noop())).count();
+                prop_assert!(wheel.len() <= 1, "one alarm at most");
+            }
+            prop_assert!(woken <= 2 * waits.len());
+            executor::forget_lots();
         }
     }
 
