@@ -22,8 +22,14 @@ pub(super) const PIPES_IDLE_MAX: usize = 8;
 /// hold a single small packet: with packets of 1,448 bytes a pipe of 1 MiB takes 370 KB.
 const PIPE_SIZE: usize = 1 << 20;
 const PIPE_SIZE_MIN: usize = 64 * 1024;
-/// Bytes moved into a pipe at once, and with that what a connection may hold in one: no more than in a receive buffer.
-pub(super) const FILL_MAX: usize = 256 * 1024;
+/// Bytes moved into a pipe at once, and with that what a connection may hold in one. What a move costs beside its bytes
+/// is paid seldom so: HAProxy moves 590 KB at once in the same place.
+pub(super) const FILL_MAX: usize = 1 << 20;
+/// Bytes in all pipes of one engine at most.
+pub(super) const BYTES_MAX: usize = 32 << 20;
+/// A pipe may take this part of what is left of them, so that many slow readers share; below the least, it is none.
+const SHARE: usize = 4;
+const FILL_MIN: usize = 64 * 1024;
 /// How long no pipe is opened after the kernel had none to give.
 const PIPE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,6 +37,8 @@ const PIPE_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Pipe {
     body: Body,
     bytes: usize,
+    /// Bytes that it may be filled with.
+    room: usize,
 }
 
 enum Body {
@@ -44,13 +52,18 @@ impl Pipe {
         self.bytes
     }
 
-    /// Moves what `socket` has received, `max` bytes of it at most, into the pipe, which must be empty: only then does EAGAIN mean that nothing has
-    /// been received. Zero: the end of the stream. The socket must be O_NONBLOCK, because that alone keeps the kernel from
-    /// waiting.
+    /// Bytes that it may be filled with.
+    pub(super) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Moves what `socket` has received, `max` bytes of it at most, into the pipe, which must be empty: only then does EAGAIN
+    /// mean that nothing has been received. Zero: the end of the stream. The socket must be O_NONBLOCK, because that alone
+    /// keeps the kernel from waiting.
     pub(super) fn fill_from(&mut self, socket: RawFd, max: usize) -> io::Result<usize> {
         debug_assert_eq!(self.bytes, 0);
         let Body::Kernel { into, .. } = &self.body else { return Err(io::ErrorKind::Unsupported.into()) };
-        let moved = splice(socket, into.as_raw_fd(), max.min(FILL_MAX))?;
+        let moved = splice(socket, into.as_raw_fd(), max.min(self.room))?;
         self.bytes = moved;
         Ok(moved)
     }
@@ -120,9 +133,11 @@ impl Pipes {
         self.lent
     }
 
-    /// An empty pipe, unless all are lent or the kernel has no more, or is to have none (`short`, under simulation).
+    /// An empty pipe, unless all are lent, those that are hold as much as all may, the kernel has no more, or is to have
+    /// none (`short`, under simulation).
     pub(super) fn lend(&mut self, now: Instant, short: bool) -> Option<Pipe> {
-        let pipe = match short {
+        let room = (BYTES_MAX.saturating_sub(self.bytes) / SHARE).min(FILL_MAX);
+        let pipe = match short || room < FILL_MIN {
             true => None,
             false => self.idle.pop().or_else(|| self.open(now)),
         };
@@ -130,7 +145,7 @@ impl Pipes {
             Some(_) => self.lent += 1,
             None => self.refused += 1,
         }
-        pipe
+        pipe.map(|pipe| Pipe { room, ..pipe })
     }
 
     fn open(&mut self, now: Instant) -> Option<Pipe> {
@@ -138,7 +153,7 @@ impl Pipes {
             return None;
         }
         if self.simulated {
-            return Some(Pipe { body: Body::Simulated(VecDeque::new()), bytes: 0 });
+            return Some(Pipe { body: Body::Simulated(VecDeque::new()), bytes: 0, room: 0 });
         }
         let opened = open_pipe();
         if opened.is_none() {
@@ -176,7 +191,7 @@ fn open_pipe() -> Option<Pipe> {
         std::iter::successors(Some(PIPE_SIZE), |size| Some(size / 2)).take_while(|size| *size >= PIPE_SIZE_MIN);
     // SAFETY: fcntl with F_SETPIPE_SZ takes an integer.
     let granted = sizes.any(|size| unsafe { libc::fcntl(into.as_raw_fd(), libc::F_SETPIPE_SZ, size as i32) } >= 0);
-    granted.then_some(Pipe { body: Body::Kernel { into, out }, bytes: 0 })
+    granted.then_some(Pipe { body: Body::Kernel { into, out }, bytes: 0, room: 0 })
 }
 
 #[cfg(test)]
@@ -205,6 +220,24 @@ mod tests {
         pipes.bytes += pipe.len();
         pipes.take_back(pipe);
         assert_eq!((pipes.idle.len(), pipes.lent(), pipes.bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn all_pipes_together_hold_no_more_than_they_may() {
+        let mut pipes = Pipes::new(true);
+        let mut held = Vec::new();
+        while let Some(mut pipe) = pipes.lend(NOW, false) {
+            assert!((FILL_MIN..=FILL_MAX).contains(&pipe.room()));
+            let room = pipe.room();
+            pipe.simulated().unwrap().resize(room, 0);
+            pipe.changed();
+            pipes.bytes += pipe.len();
+            held.push(pipe);
+        }
+        assert!(pipes.bytes <= BYTES_MAX && pipes.bytes > BYTES_MAX - SHARE * FILL_MIN, "{}", pipes.bytes);
+        assert!(held.len() > BYTES_MAX / FILL_MAX);
+        pipes.take_back(held.remove(0));
+        assert!(pipes.lend(NOW, false).is_some());
     }
 
     #[test]

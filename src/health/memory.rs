@@ -32,7 +32,7 @@
 //!
 //! # What is not in it
 //!
-//! Pipes that bulk is spliced through hold pages of the kernel: at most 64 for each worker, of at most 1 MiB each.
+//! Pipes that bulk is spliced through hold pages of the kernel: at most 32 MiB for each worker.
 //! Socket buffers are the kernel's too. They are bounded by `net.ipv4.tcp_rmem`, `tcp_wmem` (one socket) and `tcp_mem` (all of
 //! them), and a control group pays for those of its processes: leave it as much again as `memory_max`.
 //!

@@ -4,7 +4,7 @@ use super::Sim;
 use super::network::End;
 use crate::engine::buffer::Outgoing;
 use crate::engine::driver::StreamId;
-use crate::engine::pipe::{FILL_MAX, Pipe};
+use crate::engine::pipe::Pipe;
 use std::io;
 use std::task::{Poll, Waker};
 
@@ -27,7 +27,7 @@ impl Sim {
 
     pub(in crate::engine) fn splice_in(&mut self, id: StreamId, pipe: &mut Pipe, max: usize) -> io::Result<usize> {
         let arrived = self.network.sides[id.0 as usize].arrived.len();
-        let mut room = vec![0; arrived.min(FILL_MAX).min(max)];
+        let mut room = vec![0; arrived.min(pipe.room()).min(max)];
         let moved = self.network.take(id.0, &mut room);
         pipe.simulated().ok_or(io::ErrorKind::Unsupported)?.extend(&room[..moved]);
         pipe.changed();

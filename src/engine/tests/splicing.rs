@@ -1,7 +1,7 @@
 //! Splices: whole and in order like everything else, ended and dropped in every state, and never in the way of others.
 
 use super::*;
-use crate::engine::pipe::{FILL_MAX, PIPES_MAX};
+use crate::engine::pipe::{BYTES_MAX, FILL_MAX, PIPES_MAX};
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -270,8 +270,8 @@ async fn more_stalled_readers_than_pipes(engine: Engine) {
     }
     turns(&engine, 20).await;
     let counts = engine.counts();
-    assert_eq!(counts.pipes_used, PIPES_MAX as u64);
-    assert!(counts.pipes_refused >= 10 && counts.pipe_bytes <= (PIPES_MAX * FILL_MAX) as u64);
+    assert!(counts.pipes_used <= PIPES_MAX as u64 && counts.pipes_used > (BYTES_MAX / FILL_MAX) as u64);
+    assert!(counts.pipes_refused >= 10 && counts.pipe_bytes <= BYTES_MAX as u64);
     // With nothing left to splice through, bytes are copied.
     let before = engine.counts().spliced_bytes;
     let (spliced, copied) = through(&engine, line(&engine).await, pattern(1 << 20), 1 << 18).await;
