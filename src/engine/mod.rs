@@ -10,12 +10,14 @@
 #![allow(unsafe_code)]
 
 mod buffer;
+mod counts;
 mod datagram;
 mod driver;
 mod epoll;
 mod executor;
 mod future;
 mod lag;
+mod options;
 mod parking;
 mod pipe;
 mod sim;
@@ -26,8 +28,10 @@ mod timer;
 mod uring;
 
 pub use buffer::{Chunk, Outgoing};
+pub use counts::EngineCounts;
 pub use datagram::{Datagram, DatagramOptions, DatagramSocket, Received, WakeTimer, Wakes};
 pub use future::{Elapsed, Enrolled, Event, Latch, Raced, Timeout, join, race};
+pub use options::{BACKLOG, ConnectOptions, KEEPALIVE_PROBES, ListenOptions, TcpOptions};
 pub use parking::{Parked, Parking, Ticket};
 pub use sim::{SimFaults, SimSettings};
 pub use socket::{pin_thread, processors, raise_fd_limit};
@@ -41,7 +45,7 @@ use pipe::Pipes;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,100 +82,9 @@ impl Default for EngineSettings {
     }
 }
 
-/// Options of a listening socket.
-#[derive(Clone, Debug)]
-pub struct ListenOptions {
-    /// Connections that the kernel queues for [`Listener::accept`].
-    pub backlog: i32,
-    /// Several listeners, one a worker, share an IP address (SO_REUSEPORT). Unix sockets are shared otherwise:
-    /// [`Engine::listen_shared`].
-    pub reuse_port: bool,
-    /// Accepts connections to addresses that are not of this machine (IP_TRANSPARENT).
-    pub transparent: bool,
-    /// TCP Fast Open: connections that may wait with their first bytes before the handshake is done; 0 is off.
-    pub fast_open: u32,
-    /// What every accepted connection begins with.
-    pub tcp: TcpOptions,
-}
-
-impl Default for ListenOptions {
-    fn default() -> ListenOptions {
-        ListenOptions {
-            backlog: BACKLOG,
-            reuse_port: true,
-            transparent: false,
-            fast_open: 0,
-            tcp: TcpOptions::default(),
-        }
-    }
-}
-
-/// Connections that the kernel queues for a listener that has said nothing else.
-pub const BACKLOG: i32 = 4096;
-
-/// How TCP finds out that the other side is gone. Nothing here means anything for a Unix socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpOptions {
-    /// After so much silence the kernel asks the other side; [`KEEPALIVE_PROBES`] questions without an answer end the
-    /// connection. `None`: it never asks.
-    pub keepalive: Option<Duration>,
-    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT). `None`: as the kernel's retransmissions have it.
-    pub user_timeout: Option<Duration>,
-}
-
-/// Questions without an answer before the kernel gives a connection up.
-pub const KEEPALIVE_PROBES: u32 = 3;
-
-/// Options of a connection that is to be made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectOptions {
-    /// The address to connect from, of the same family; the kernel chooses the port when it knows where to.
-    pub source: Option<IpAddr>,
-    /// `source` need not be an address of this machine (IP_TRANSPARENT).
-    pub transparent: bool,
-    /// TCP Fast Open: once the other side is known to take it, the connection is made with the first bytes that are
-    /// sent, and until then nothing can be received or has failed.
-    pub fast_open: bool,
-    pub tcp: TcpOptions,
-}
-
 /// How long a connection to a Unix socket whose queue is full waits before it is tried again: at first, and at most.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 const QUEUE_FULL_PAUSE_MAX: Duration = Duration::from_millis(100);
-
-/// What the engine counts, since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EngineCounts {
-    /// Times that the engine asked the kernel for events.
-    pub turns: u64,
-    /// Events that the kernel gave.
-    pub completions: u64,
-    /// Receives that paused because every buffer was in use.
-    pub receive_paused: u64,
-    /// Sends that the other side did not take at once, so that the rest was copied aside or waits in a pipe.
-    pub sends_stalled: u64,
-    /// Bytes that went from one stream to another without being copied.
-    pub spliced_bytes: u64,
-    /// Times that such bytes had to be copied because no pipe was free.
-    pub pipes_refused: u64,
-    /// Pipes that hold bytes now, and how many: bytes that connections hold beside their buffers.
-    pub pipes_used: u64,
-    pub pipe_bytes: u64,
-    /// Of those, the ones that failed because the heap was full.
-    pub sends_refused: u64,
-    pub completion_overflows: u64,
-    pub tasks_panicked: u64,
-    pub tasks_active: u64,
-    pub buffers_free: u64,
-    /// Streams that are open or whose last operation has not ended.
-    pub streams: u64,
-    /// The same of datagram sockets.
-    pub datagram_sockets: u64,
-    /// Bytes of the receive buffers that hold something.
-    pub bytes_received_held: u64,
-    /// Bytes copied out of receive buffers because somebody takes them slowly.
-    pub bytes_detached: u64,
-}
 
 /// Tasks polled before events are taken again, so that tasks that keep each other busy starve no socket.
 const POLLS_A_TURN: usize = 1024;

@@ -2,7 +2,8 @@
 //! twice, in its order or later; where nothing is bound, a connected sender is told.
 
 use super::Sim;
-use super::network::{Event, Name, Network, listens, loopback};
+use super::network::{Network, listens, loopback};
+use super::parts::{Event, Name};
 use crate::base::Instant;
 use crate::engine::datagram::{Batch, Datagram, DatagramOptions, parts};
 use crate::engine::driver::DatagramId;

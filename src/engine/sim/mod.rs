@@ -6,6 +6,7 @@
 
 mod datagrams;
 mod network;
+mod parts;
 mod settings;
 mod splicing;
 
@@ -14,7 +15,8 @@ use super::driver::{ListenerId, RemoteWaker, StreamId};
 use super::{ConnectOptions, EngineCounts, ListenOptions};
 use crate::base::heap::{Pressure, pressure};
 use crate::base::{Address, Instant, SharedSocket};
-use network::{End, Network, Pending};
+use network::Network;
+use parts::{End, Pending};
 pub use settings::{SimFaults, SimSettings};
 use std::collections::VecDeque;
 use std::io;

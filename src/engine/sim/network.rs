@@ -3,6 +3,7 @@
 //! It knows no tasks and no buffers; whoever is to be woken is collected in `woken`. Called by the driver alone.
 
 use super::datagrams::Socket;
+use super::parts::{Acceptor, End, Event, Name, Side};
 use super::settings::{Dice, SimSettings};
 use crate::base::{Address, Instant};
 use crate::engine::buffer::Outgoing;
@@ -25,123 +26,6 @@ const DEAF_MAX_MS: u64 = 20;
 const SLOW_WINDOW_MIN: u64 = 640;
 const SLOW_WINDOW_MAX: u64 = 4096;
 const SLOW_LATENCY_FACTOR: u32 = 20;
-
-/// A stream for as long as the world stands: slots are used again, serials are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Name {
-    pub(super) index: u32,
-    pub(super) serial: u64,
-}
-
-/// How a stream ends for its receiver, once what arrived before has been received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Open,
-    Finished,
-    Failed(i32),
-}
-
-pub(super) struct Side {
-    pub(super) local: Address,
-    serial: u64,
-    other: Option<Name>,
-    /// Bytes that may be received.
-    pub(super) arrived: VecDeque<u8>,
-    pub(super) end: End,
-    /// When the last thing that is under way to this side arrives: nothing overtakes it.
-    last_arrival: Instant,
-    /// Bytes that were sent from here and not yet received there.
-    unreceived: usize,
-    /// Bytes that were sent from here and received there.
-    pub(super) acknowledged: u64,
-    window: usize,
-    slow: bool,
-    pub(super) connecting: bool,
-    pub(super) connect_error: Option<i32>,
-    /// In the queue of a listener.
-    queued: bool,
-    pub(super) starved: bool,
-    shut: bool,
-    /// A reset has come: nothing can be sent any more.
-    reset: bool,
-    pub(super) send_broken: bool,
-    /// The last splice into it moved nothing, and the window has not moved since.
-    pub(super) full: bool,
-    pub(super) linger_off: bool,
-    pub(super) send: Option<Pending>,
-    pub(super) receive_waker: Option<Waker>,
-    pub(super) send_waker: Option<Waker>,
-}
-
-impl Side {
-    /// What it has sent may be a part of something: nothing can follow it, and its end must not look complete.
-    pub(super) fn cut_off(&mut self) {
-        self.send_broken = true;
-        self.linger_off = true;
-    }
-}
-
-/// A send that was not done at once.
-pub(super) struct Pending {
-    pub(super) outgoing: Outgoing,
-    pub(super) result: Option<io::Result<()>>,
-}
-
-pub(super) struct Acceptor {
-    address: Address,
-    reuse_port: bool,
-    backlog: usize,
-    pub(super) queue: VecDeque<Name>,
-    pub(super) deaf_until: Instant,
-    pub(super) waker: Option<Waker>,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Event {
-    /// A connection reaches the address that it is meant for.
-    Connect {
-        client: Name,
-        address: Address,
-    },
-    Connected {
-        client: Name,
-        error: Option<i32>,
-    },
-    Bytes {
-        to: Name,
-        from: Name,
-        bytes: Vec<u8>,
-    },
-    End {
-        to: Name,
-    },
-    Reset {
-        to: Name,
-    },
-    /// The other side has received so many bytes.
-    Received {
-        by: Name,
-        count: usize,
-    },
-    /// A send or a receive goes on.
-    GoOn {
-        side: Name,
-    },
-    Listen {
-        index: u32,
-    },
-    /// A datagram reaches the address that it is meant for. `sender` is told if it is connected and nothing is there.
-    Datagram {
-        from: SocketAddr,
-        to: SocketAddr,
-        sender: Option<Name>,
-        bytes: Vec<u8>,
-    },
-    /// Nothing is where a datagram of this socket was sent to.
-    Unreachable {
-        socket: Name,
-    },
-}
 
 pub(super) struct Network {
     pub(super) settings: SimSettings,
@@ -193,7 +77,7 @@ impl Network {
         while self.next().is_some_and(|at| at <= self.now)
             && let Some(Reverse((at, serial, event))) = self.events.pop()
         {
-            self.record(at.0 ^ serial.rotate_left(32) ^ weight(&event));
+            self.record(at.0 ^ serial.rotate_left(32) ^ event.weight());
             self.happen(event);
             happened += 1;
         }
@@ -610,21 +494,4 @@ fn first(outgoing: &mut Outgoing, count: usize) -> Vec<u8> {
         bytes.extend_from_slice(&slice[..slice.len().min(count - bytes.len())]);
     }
     bytes
-}
-
-/// What the trace keeps of an event beside its time and number.
-fn weight(event: &Event) -> u64 {
-    match event {
-        Event::Connect { client, .. } => client.serial,
-        Event::Connected { client, error } => client.serial ^ (error.unwrap_or(0) as u64) << 40,
-        Event::Bytes { to, bytes, .. } => to.serial ^ (bytes.len() as u64) << 32,
-        Event::End { to } | Event::Reset { to } => to.serial ^ 1 << 60,
-        Event::Received { by, count } => by.serial ^ (*count as u64) << 33,
-        Event::GoOn { side } => side.serial ^ 1 << 61,
-        Event::Listen { index } => u64::from(*index) ^ 1 << 62,
-        Event::Datagram { from, to, bytes, .. } => {
-            u64::from(from.port()) ^ u64::from(to.port()) << 16 ^ (bytes.len() as u64) << 34
-        }
-        Event::Unreachable { socket } => socket.serial ^ 1 << 59,
-    }
 }

@@ -1,7 +1,7 @@
 //! Splicing, simulated: a pipe is a queue of bytes, and moves are cut short by chance as receives and sends are.
 
 use super::Sim;
-use super::network::End;
+use super::parts::End;
 use crate::engine::buffer::Outgoing;
 use crate::engine::driver::StreamId;
 use crate::engine::pipe::Pipe;
