@@ -17,7 +17,7 @@
 //! | `idle` | idle connections to endpoints |
 //! | `names` | what the log calls what a connection began with |
 //! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
-//! | `pace` | when a direction is bulk, and spliced rather than copied |
+//! | `volume` | when a direction is bulk, and spliced rather than copied |
 //! | `udp` | a udp listener: flows of datagrams |
 //!
 //! No parsing of configuration, no decision that a pure module could make.
@@ -35,10 +35,10 @@ mod idle;
 mod memory;
 mod names;
 mod opening;
-mod pace;
 mod relay;
 mod tcp;
 pub mod udp;
+mod volume;
 
 pub use admission::{admit, refuse};
 pub use client::{Client, ListenerHandle};

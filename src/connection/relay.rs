@@ -1,12 +1,12 @@
 //! Bytes in both directions between two streams, as they come: tcp connections and tunnels after an upgrade.
 //!
 //! Each direction ends on its own (half-close is passed on); silence in both ends the relay. A direction that has become
-//! bulk is spliced, past this process; [`Pace`] says when.
+//! bulk is spliced, past this process; [`Volume`] says when.
 
 use super::client::Client;
 use super::connect::UpstreamConnection;
 use super::context::Context;
-use super::pace::Pace;
+use super::volume::Volume;
 use crate::base::Instant;
 use crate::engine::{Chunk, Filled, Outgoing, Stream, is_out_of_memory};
 use crate::health::Failure;
@@ -138,20 +138,20 @@ async fn forward(
     count: &Cell<u64>,
 ) -> Result<(), Side> {
     let mut outgoing = Outgoing::default();
-    let mut pace = Pace::default();
+    let mut volume = Volume::default();
     let mut chunk = first;
     loop {
         if !chunk.is_empty() {
             count.set(count.get() + chunk.len() as u64);
-            pace.copied(chunk.len());
+            volume.copied(chunk.len());
             outgoing.chunk(chunk);
             let sent = to.send(&mut outgoing).await;
             sent.map_err(|error| if is_out_of_memory(&error) { Side::Gateway } else { Side::Receiver })?;
             activity.last.set(context.engine.now());
         }
-        if pace.is_bulk() {
+        if volume.is_bulk() {
             // Boxed: most connections never come here, and need not hold the room for it.
-            Box::pin(splice(context, from, to, &mut pace, activity, count)).await?;
+            Box::pin(splice(context, from, to, &mut volume, activity, count)).await?;
         }
         chunk = from.receive().await.map_err(|_| Side::Sender)?;
         if chunk.is_empty() {
@@ -174,16 +174,16 @@ async fn splice(
     context: &Context,
     from: &Stream,
     to: &Stream,
-    pace: &mut Pace,
+    volume: &mut Volume,
     activity: &Activity,
     count: &Cell<u64>,
 ) -> Result<(), Side> {
     let mut splice = context.engine.splice(from, to);
-    while pace.is_bulk() {
+    while volume.is_bulk() {
         let Filled::Bytes(len) = splice.fill(usize::MAX).await else { return Ok(()) };
         count.set(count.get() + len as u64);
         activity.last.set(context.engine.now());
-        pace.spliced(len);
+        volume.spliced(len);
         while splice.drain().await.map_err(|_| Side::Receiver)? > 0 {
             activity.last.set(context.engine.now());
         }

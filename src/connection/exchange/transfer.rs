@@ -1,7 +1,7 @@
 //! Bodies on their way: from a source to a sink, and an upload beside the response that it may outlive.
 
 use super::sides::{BodySink, BodySource, Ready, SinkError, SourceError};
-use crate::connection::pace::Pace;
+use crate::connection::volume::Volume;
 use crate::engine::{Filled, Splice};
 use crate::health::Failure;
 use std::cell::Cell;
@@ -19,11 +19,11 @@ pub(super) enum TransferError {
 
 /// Moves a body to its end. Everything at hand goes out in one flush; what is long and needs no framing is spliced.
 pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodySink) -> Result<(), TransferError> {
-    let mut pace = Pace::bulk();
+    let mut volume = Volume::bulk();
     loop {
         match source.ready().map_err(TransferError::Source)? {
             Ready::Piece(piece) => {
-                pace.copied(piece.len());
+                volume.copied(piece.len());
                 sink.write(piece);
                 if sink.is_full() {
                     // The rest must hold no receive buffer for as long as the other side takes its time.
@@ -40,10 +40,10 @@ pub(super) async fn transfer(source: &mut impl BodySource, sink: &mut impl BodyS
                 if !sink.is_empty() {
                     pin!(sink.flush()).await.map_err(TransferError::Sink)?;
                 }
-                if pace.is_bulk()
+                if volume.is_bulk()
                     && let Some(splice) = sink.raw().and_then(|to| source.splice(to))
                     // Boxed: most bodies are short, and need not hold the room for it.
-                    && Box::pin(pass(source, sink, splice, &mut pace)).await?
+                    && Box::pin(pass(source, sink, splice, &mut volume)).await?
                 {
                     continue;
                 }
@@ -58,12 +58,12 @@ async fn pass(
     source: &mut impl BodySource,
     sink: &mut impl BodySink,
     mut splice: Splice<'_>,
-    pace: &mut Pace,
+    volume: &mut Volume,
 ) -> Result<bool, TransferError> {
     let mut passed = false;
-    while pace.is_bulk() {
+    while volume.is_bulk() {
         let Filled::Bytes(len) = source.fill(&mut splice).await.map_err(TransferError::Source)? else { break };
-        pace.spliced(len);
+        volume.spliced(len);
         passed = true;
         sink.drain(&mut splice).await.map_err(TransferError::Sink)?;
     }

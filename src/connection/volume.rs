@@ -13,7 +13,7 @@ const SMALL_IN_A_ROW: u8 = 8;
 
 /// How one direction has gone lately.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Volume {
     /// While copied: bytes in large pieces since the last small one.
     large_bytes: usize,
     /// While spliced: small pieces since the last large one.
@@ -21,10 +21,10 @@ pub(super) struct Pace {
     bulk: bool,
 }
 
-impl Pace {
+impl Volume {
     /// A direction that is known to be long.
-    pub(super) fn bulk() -> Pace {
-        Pace { bulk: true, ..Pace::default() }
+    pub(super) fn bulk() -> Volume {
+        Volume { bulk: true, ..Volume::default() }
     }
 
     /// Whether the next bytes are to be spliced.
@@ -36,7 +36,7 @@ impl Pace {
     pub(super) fn copied(&mut self, len: usize) {
         self.large_bytes = if len < LARGE { 0 } else { self.large_bytes.saturating_add(len) };
         if !self.bulk && self.large_bytes >= BULK_AFTER {
-            *self = Pace::bulk();
+            *self = Volume::bulk();
         }
     }
 
@@ -44,7 +44,7 @@ impl Pace {
     pub(super) fn spliced(&mut self, len: usize) {
         self.small_pieces = if len < SMALL { self.small_pieces + 1 } else { 0 };
         if self.small_pieces >= SMALL_IN_A_ROW {
-            *self = Pace::default();
+            *self = Volume::default();
         }
     }
 }
@@ -56,57 +56,57 @@ mod tests {
 
     #[test]
     fn large_pieces_in_a_row_are_bulk() {
-        let mut pace = Pace::default();
+        let mut volume = Volume::default();
         for _ in 1..BULK_AFTER / LARGE {
-            pace.copied(LARGE);
-            assert!(!pace.is_bulk());
+            volume.copied(LARGE);
+            assert!(!volume.is_bulk());
         }
-        pace.copied(LARGE);
-        assert!(pace.is_bulk());
+        volume.copied(LARGE);
+        assert!(volume.is_bulk());
     }
 
     #[test]
     fn a_small_piece_between_begins_anew() {
-        let mut pace = Pace::default();
+        let mut volume = Volume::default();
         for _ in 0..1000 {
-            pace.copied(BULK_AFTER - 1);
-            pace.copied(LARGE - 1);
+            volume.copied(BULK_AFTER - 1);
+            volume.copied(LARGE - 1);
         }
-        assert!(!pace.is_bulk());
+        assert!(!volume.is_bulk());
     }
 
     #[test]
     fn small_splices_in_a_row_are_chatter() {
-        let mut pace = Pace::bulk();
+        let mut volume = Volume::bulk();
         for _ in 0..1000 {
-            (1..SMALL_IN_A_ROW).for_each(|_| pace.spliced(1));
-            pace.spliced(SMALL);
+            (1..SMALL_IN_A_ROW).for_each(|_| volume.spliced(1));
+            volume.spliced(SMALL);
         }
-        assert!(pace.is_bulk());
-        (0..SMALL_IN_A_ROW).for_each(|_| pace.spliced(SMALL - 1));
-        assert!(!pace.is_bulk());
+        assert!(volume.is_bulk());
+        (0..SMALL_IN_A_ROW).for_each(|_| volume.spliced(SMALL - 1));
+        assert!(!volume.is_bulk());
         // From then on it is as it was at first.
-        pace.copied(BULK_AFTER - 1);
-        assert!(!pace.is_bulk());
+        volume.copied(BULK_AFTER - 1);
+        assert!(!volume.is_bulk());
     }
 
     #[test]
     fn copies_that_a_bulk_direction_makes_do_not_end_it() {
-        let mut pace = Pace::bulk();
-        (0..100).for_each(|_| pace.copied(1));
-        assert!(pace.is_bulk());
+        let mut volume = Volume::bulk();
+        (0..100).for_each(|_| volume.copied(1));
+        assert!(volume.is_bulk());
     }
 
     proptest! {
         /// Whatever the lengths, pieces below both limits never become bulk and pieces above both never stay chatter.
         #[test]
         fn settles(lengths in proptest::collection::vec(0usize..1 << 20, 0..100), small: bool) {
-            let mut pace = Pace::default();
-            let mut feed = |len| if pace.is_bulk() { pace.spliced(len) } else { pace.copied(len) };
+            let mut volume = Volume::default();
+            let mut feed = |len| if volume.is_bulk() { volume.spliced(len) } else { volume.copied(len) };
             lengths.into_iter().for_each(&mut feed);
             let steady = if small { SMALL - 1 } else { LARGE };
             (0..BULK_AFTER / LARGE + usize::from(SMALL_IN_A_ROW)).for_each(|_| feed(steady));
-            prop_assert_eq!(pace.is_bulk(), !small);
+            prop_assert_eq!(volume.is_bulk(), !small);
         }
     }
 }
