@@ -20,6 +20,7 @@ on_each_engine!(
     every_kind_of_response_passes_through_its_buffer,
     a_response_that_breaks_off_is_cut_short_for_its_reader,
     a_reader_that_leaves_frees_its_endpoint,
+    buffers_take_their_part_of_memory_and_no_more,
 );
 
 /// One worker, so that a connection that is free is found again; the route with these lines.
@@ -315,5 +316,32 @@ fn a_reader_that_leaves_frees_its_endpoint(engine: Engine) {
     wait_for("the endpoint to be free", || {
         (gate.metric("ringgate_endpoint_requests_active", &[]) == 0.0).then_some(())
     });
+    wait_buffered(&gate, 0);
+}
+
+fn buffers_take_their_part_of_memory_and_no_more(engine: Engine) {
+    const MIB: usize = 1 << 20;
+    let origin = echo();
+    let config = with_route(&[&origin], "request_buffer = \"1MiB\"");
+    let gate = Gate::start(engine, &format!("memory_max = \"128MiB\"\n{config}"));
+    let part = gate.metric("ringgate_memory_heap_max_bytes", &[]) as usize / 4;
+    assert!((4 * MIB..32 * MIB).contains(&part), "{part}");
+    let (body, rest) = ("x".repeat(MIB - 1), "x");
+    let mut crowd: Vec<Client> = (0..2 * part / MIB).map(|_| gate.client()).collect();
+    for client in &mut crowd {
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {MIB}\r\n\r\n{body}"));
+    }
+    // Those that find no room are streamed from where they are, and hold an endpoint as they would without a buffer.
+    wait_for("the others to be streamed", || (origin.accepted() > 0).then_some(()));
+    wait_for("the part to be taken", || {
+        let held = gate.metric("ringgate_worker_memory_buffered_bytes", &[]) as usize;
+        assert!(held <= part + 256 * 1024, "{held} of {part}");
+        (held + MIB > part).then_some(())
+    });
+    assert_eq!(gate.client().get("/").status, 200, "nobody else is in want of memory");
+    for client in &mut crowd {
+        client.send(rest);
+        assert_eq!(client.response().body.len(), MIB);
+    }
     wait_buffered(&gate, 0);
 }

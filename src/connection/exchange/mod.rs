@@ -142,6 +142,7 @@ async fn forward(
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
+        attempt.load = None;
         failure = error.failure;
         count_failure(scene.context, endpoint, failure);
         let again = error.may_repeat(scene.request) && scene.context.engine.now() < deadline && tried.add(index);

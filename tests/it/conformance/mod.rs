@@ -19,7 +19,14 @@ use crate::harness::{Engine, on_each_engine};
 use case::Case;
 use stage::{Segments, Stage};
 
-on_each_engine!(requests_whole, requests_by_bytes, responses_whole, responses_by_bytes);
+on_each_engine!(
+    requests_whole,
+    requests_by_bytes,
+    requests_buffered,
+    responses_whole,
+    responses_by_bytes,
+    responses_buffered,
+);
 
 /// The areas, each with its heading on the page.
 fn areas() -> [(&'static str, Vec<Case>); 7] {
@@ -39,7 +46,11 @@ fn requests() -> Vec<Case> {
 }
 
 fn play(engine: Engine, cases: &[Case], segments: Segments) {
-    let faults = Stage::start(engine).play(cases, segments);
+    play_on(Stage::start(engine, ""), cases, segments);
+}
+
+fn play_on(stage: Stage, cases: &[Case], segments: Segments) {
+    let faults = stage.play(cases, segments);
     assert!(faults.is_empty(), "{} of {} cases:\n\n{}", faults.len(), cases.len(), faults.join("\n\n"));
 }
 
@@ -49,6 +60,19 @@ fn requests_whole(engine: Engine) {
 
 fn requests_by_bytes(engine: Engine) {
     play(engine, &requests(), Segments::Bytes);
+}
+
+/// Buffers change nothing of what either side gets.
+fn requests_buffered(engine: Engine) {
+    let cases: Vec<Case> = areas().into_iter().take(5).flat_map(|(_, cases)| cases).collect();
+    play_on(Stage::start(engine, BUFFERS), &cases, Segments::Bytes);
+}
+
+const BUFFERS: &str = "request_buffer = \"64KiB\"\nresponse_buffer = \"64KiB\"\n";
+
+/// Without a buffer for requests: no endpoint answers then before it has the body.
+fn responses_buffered(engine: Engine) {
+    play_on(Stage::start(engine, "response_buffer = \"64KiB\"\n"), &responses::cases(), Segments::Bytes);
 }
 
 fn responses_whole(engine: Engine) {

@@ -39,7 +39,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn start(engine: Engine) -> Stage {
+    /// A gateway whose routes have these lines.
+    pub fn start(engine: Engine, route: &str) -> Stage {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let present = Present { script: None, segments: Segments::Whole, requests: Vec::new() };
@@ -55,7 +56,7 @@ impl Stage {
         let config = format!(
             "{}\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.2:0\"\nrequest_id = false\n\
              head_max = \"8KiB\"\ntarget_max = \"2KiB\"\nheaders_max = 64\nbody_max = \"64KiB\"\n\
-             [[route]]\nlistener = \"web\"\nupstream = \"app\"\n\
+             [[route]]\nlistener = \"web\"\nupstream = \"app\"\n{route}\
              [[route]]\nlistener = \"web\"\npath = \"/none\"\nupstream = \"none\"\n\
              [upstream.app]\nendpoints = [\"{address}\"]\n\
              [upstream.none]\nendpoints = [{{ address = \"{address}\", weight = 0 }}]\n",
