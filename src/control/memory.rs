@@ -96,10 +96,12 @@ impl Contract {
             (false, None) => "the machine does not say what it has".to_owned(),
         };
         let mut lines = format!(
-            "{}\n  {:>9}  without connections, {} workers\n  {:>9}  with all connections waiting",
+            "{}\n  {:>9}  without connections, {} workers\n  {:>9}  one connection at its worst\n  {:>9}  with all connections \
+             waiting",
             self.line(),
             text(fixed),
             parts.workers,
+            text(parts.connection_worst),
             text(idle),
         );
         if worst > memory_max {
@@ -135,6 +137,7 @@ fn parts(snapshot: &Snapshot, sizes: &Sizes) -> Parts {
         receive_buffers: sizes.receive_buffers as u64,
         configuration: sizes.configuration + workers * (RING_BYTES as u64 + memory::WORKER_HEAP),
         connections: 0,
+        connection_worst: 0,
         connections_idle: 0,
         connections_worst: idle_upstream,
     };
@@ -151,6 +154,7 @@ fn parts(snapshot: &Snapshot, sizes: &Sizes) -> Parts {
         let count = u64::from(count);
         let worst = memory::connection_worst(head_max, sizes.receive_buffer as u64, buffers);
         parts.connections = parts.connections.saturating_add(count);
+        parts.connection_worst = parts.connection_worst.max(worst);
         parts.connections_idle = parts.connections_idle.saturating_add(count.saturating_mul(memory::CONNECTION));
         parts.connections_worst = parts.connections_worst.saturating_add(count.saturating_mul(worst));
     }
@@ -212,6 +216,7 @@ mod tests {
         let text = contract.explain();
         assert!(text.starts_with("memory: at 65,536 connections at most 2.0 GiB\n"), "{text}");
         assert!(text.contains("the control group has 4.0 GiB"), "{text}");
+        assert!(text.contains("2.0 MiB  one connection at its worst"), "{text}");
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Parts {
     pub configuration: u64,
     /// Connections of clients at most.
     pub connections: u64,
+    /// What the largest of them holds at worst.
+    pub connection_worst: u64,
     /// What all of them hold while they wait.
     pub connections_idle: u64,
     /// What all of them hold at worst, idle connections to endpoints included.
@@ -179,6 +181,7 @@ mod tests {
             receive_buffers: 16 * MIB,
             configuration: 10 * MIB,
             connections: 65_536,
+            connection_worst: MIB,
             connections_idle: 65_536 * 1_000,
             connections_worst: 65_536 * MIB,
         }
