@@ -161,6 +161,7 @@ async fn keep_house(context: Rc<Context>) {
         let counts = context.engine.counts();
         let before = last.replace(counts);
         let stats = context.worker_stats();
+        stats.lag.set(i64::try_from(context.engine.lag().as_micros()).unwrap_or(i64::MAX));
         stats.engine_turns.add(counts.turns - before.turns);
         stats.engine_completions.add(counts.completions - before.completions);
         stats.engine_receive_paused.add(counts.receive_paused - before.receive_paused);

@@ -84,6 +84,8 @@ pub struct Row<S: 'static> {
 pub enum Read<S: 'static> {
     Counter(fn(&S) -> &Counter),
     Gauge(fn(&S) -> &Gauge),
+    /// A gauge in microseconds, shown in seconds.
+    Span(fn(&S) -> &Gauge),
     Histogram(fn(&S) -> &Histogram),
     /// One counter for each failure kind, shown with the label `reason`.
     Failures(fn(&S) -> &[Counter]),
@@ -105,6 +107,9 @@ macro_rules! field {
     (gauge) => {
         Gauge
     };
+    (span) => {
+        Gauge
+    };
     (histogram) => {
         Histogram
     };
@@ -117,6 +122,9 @@ macro_rules! field {
 }
 macro_rules! kind {
     (gauge) => {
+        Kind::Gauge
+    };
+    (span) => {
         Kind::Gauge
     };
     (histogram) => {
@@ -139,6 +147,9 @@ macro_rules! unit {
 }
 macro_rules! suffix {
     (gauge seconds) => {
+        "_seconds"
+    };
+    (span seconds) => {
         "_seconds"
     };
     (gauge $unit:ident) => {
@@ -165,6 +176,9 @@ macro_rules! read {
     };
     (gauge $field:ident) => {
         Read::Gauge(|stats| &stats.$field)
+    };
+    (span $field:ident) => {
+        Read::Span(|stats| &stats.$field)
     };
     (histogram $field:ident) => {
         Read::Histogram(|stats| &stats.$field)
@@ -289,6 +303,7 @@ stats! {
         snapshot_generation: gauge count "The generation of the snapshot that new requests run on.";
         access_log_written: counter count "Access log records handed to the log thread.";
         access_log_dropped: counter count "Access log records dropped because the log thread was too slow.";
+        lag: span seconds "How long everything that became ready in the last half second waited for its turn at least; beyond `worker_lag_max` the worker refuses connections.";
         engine_turns: counter count "Turns of the event loop.";
         engine_completions: counter count "Operations completed by the driver.";
         engine_receive_paused: counter count "Receives paused for want of a buffer or by a connection's cap.";

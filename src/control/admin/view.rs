@@ -216,6 +216,7 @@ pub(super) fn workers(workers: &Sharded<WorkerStats>) -> Vec<Map<String, Value>>
             let value: Value = match row.read {
                 Read::Counter(read) => read(stats).get().into(),
                 Read::Gauge(read) => read(stats).get().into(),
+                Read::Span(read) => (read(stats).get() as f64 / 1e6).into(),
                 _ => continue,
             };
             let name = row.metric.name.trim_start_matches("ringgate_worker_").trim_end_matches("_total");

@@ -103,6 +103,11 @@ impl Page {
                 thing.each(|stats| sum = sum.wrapping_add(read(stats).get()));
                 self.sample(name, "", labels, "", "", sum);
             }
+            Read::Span(read) => {
+                let mut micros = 0i64;
+                thing.each(|stats| micros = micros.wrapping_add(read(stats).get()));
+                self.sample(name, "", labels, "", "", format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+            }
             Read::Histogram(read) => {
                 let mut reading = HistogramReading::default();
                 thing.each(|stats| reading.add(read(stats)));

@@ -49,6 +49,7 @@ fn gauges_may_fall_below_zero_on_one_worker() {
 fn a_series_for_each_worker() {
     let stats = Sharded::<WorkerStats>::new(2);
     stats.shard(1).engine_turns.add(7);
+    stats.shard(1).lag.set(1_050_000);
     let things: Vec<_> = stats
         .iter()
         .enumerate()
@@ -57,6 +58,7 @@ fn a_series_for_each_worker() {
     let series = page(&things);
     assert_eq!(series["ringgate_worker_engine_turns_total{worker=\"0\"}"], 0.0);
     assert_eq!(series["ringgate_worker_engine_turns_total{worker=\"1\"}"], 7.0);
+    assert_eq!(series["ringgate_worker_lag_seconds{worker=\"1\"}"], 1.05);
 }
 
 #[test]
