@@ -18,6 +18,7 @@ use ringgate::protocol::http1::{
     Forwarding, HeadLimits, ResponseOptions, parse_request, parse_response, write_request, write_response,
 };
 use ringgate::telemetry::Histogram;
+use ringgate::upstream::{OutcomeClass, OutcomeRule, Outcomes};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ const CASES: &[(&str, Case)] = &[
     ("pick_least_request_of_1000", |times| pick(Balance::LeastRequest, times)),
     ("pick_random_of_1000", |times| pick(Balance::Random, times)),
     ("histogram_record", histogram_record),
+    ("outcome_note", outcome_note),
 ];
 
 fn main() {
@@ -122,6 +124,15 @@ fn pick(balance: Balance, times: u64) {
     for random in 0..times {
         let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         black_box(picker.pick(black_box(&plan), &endpoints, &Ask { tried: &[], random }));
+    }
+}
+
+/// A success, as nearly all are.
+fn outcome_note(times: u64) {
+    let (outcomes, rule) = (Outcomes::new(2), OutcomeRule::default());
+    for time in 0..times {
+        let latency = Some(black_box(Duration::from_micros(time)));
+        black_box(outcomes.note(black_box(1), OutcomeClass::Success, latency, black_box(&rule)));
     }
 }
 

@@ -18,6 +18,7 @@ criterion::criterion_group!(
     router::route,
     balancer::pick,
     table::swap,
-    table::histogram
+    table::histogram,
+    table::outcome
 );
 criterion::criterion_main!(pure);

@@ -3,12 +3,12 @@
 //! beyond the swap itself ([`Published`]).
 
 use crate::balancer::{Planned, Policy};
-use crate::base::{Address, Networks, Sharded};
+use crate::base::{Address, Bell, Networks, Sharded};
 use crate::health::probe::Probe;
-use crate::health::{PaceRule, Rate};
+use crate::health::{HealthSettings, PaceRule, Rate};
 use crate::router::{PathPolicy, Router};
 use crate::telemetry::RouteStats;
-use crate::upstream::{Endpoint, ListenerIdentity, Transport, UpstreamIdentity, UpstreamIndex};
+use crate::upstream::{Endpoint, ListenerIdentity, OutcomeRule, Transport, UpstreamIdentity, UpstreamIndex};
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -260,6 +260,29 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyHeader>,
     /// How its endpoints are probed; `None`: they are not. The prober alone reads it.
     pub probe: Option<Arc<Probe>>,
+    /// What its endpoints are judged by, and when it is given a rest.
+    pub health: HealthSettings,
+    /// What workers need to know of that.
+    pub rule: OutcomeRule,
+    /// What becomes of requests that its breaker rejects.
+    pub rejection: Rejection,
+}
+
+/// What becomes of requests that a breaker rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// They go to another upstream, unless its breaker rejects them too.
+    pub fallback: Option<UpstreamIndex>,
+    /// Otherwise they are answered with this status ...
+    pub status: u16,
+    /// ... and this text, if there is one.
+    pub body: Option<String>,
+}
+
+impl Default for Rejection {
+    fn default() -> Rejection {
+        Rejection { fallback: None, status: 503, body: None }
+    }
 }
 
 impl Upstream {
@@ -289,6 +312,8 @@ pub struct ProxyExtensions {
 /// read it. Whoever publishes also wakes the workers; that is not done here.
 #[derive(Debug)]
 pub struct Published {
+    /// Workers ring it when control should look at what they have counted before its time.
+    pub bell: Bell,
     snapshot: ArcSwap<Snapshot>,
     generation: AtomicU64,
     phase: AtomicU8,
@@ -310,7 +335,12 @@ impl Published {
     /// The first snapshot is in force from the start.
     pub fn new(snapshot: Snapshot) -> Published {
         let generation = AtomicU64::new(snapshot.generation);
-        Published { snapshot: ArcSwap::from_pointee(snapshot), generation, phase: AtomicU8::new(Phase::Serving as u8) }
+        Published {
+            bell: Bell::default(),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            generation,
+            phase: AtomicU8::new(Phase::Serving as u8),
+        }
     }
 
     /// The generation in force: one relaxed load. When it differs from that of the snapshot at hand, take the new one

@@ -3,23 +3,18 @@
 use crate::balancer::endpoints;
 use criterion::Criterion;
 use ringgate::balancer::{Balance, Planned, Policy};
-use ringgate::base::Sharded;
 use ringgate::snapshot::{Published, Snapshot, Upstream};
 use ringgate::telemetry::Histogram;
-use ringgate::upstream::UpstreamIdentity;
+use ringgate::upstream::{BreakerGate, OutcomeClass, OutcomeRule, Outcomes, UpstreamIdentity};
 use std::hint::black_box;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A thousand upstreams of ten endpoints.
 fn snapshot(generation: u64) -> Snapshot {
     let policy = Arc::new(Policy::new(Balance::RoundRobin));
     let upstream = |index: u32| Upstream {
-        identity: Arc::new(UpstreamIdentity {
-            name: format!("upstream-{index}"),
-            stats: Sharded::new(1),
-            probes: OnceLock::new(),
-        }),
+        identity: Arc::new(UpstreamIdentity::new(&format!("upstream-{index}"), 1)),
         plan: Planned::new(Arc::clone(&policy), &endpoints(10, |_| 1)),
         policy: Arc::clone(&policy),
         endpoints: endpoints(10, |_| 1),
@@ -33,6 +28,9 @@ fn snapshot(generation: u64) -> Snapshot {
         connect: ringgate::snapshot::ConnectSettings::default(),
         proxy_protocol: None,
         probe: None,
+        health: Default::default(),
+        rule: Default::default(),
+        rejection: Default::default(),
     };
     Snapshot {
         generation,
@@ -74,4 +72,23 @@ pub fn histogram(criterion: &mut Criterion) {
             histogram.record(black_box(Duration::from_nanos(nanoseconds)));
         });
     });
+}
+
+/// What each attempt is counted in, for the judges; the breaker that each request asks.
+pub fn outcome(criterion: &mut Criterion) {
+    let (outcomes, rule) = (Outcomes::new(2), OutcomeRule::default());
+    let mut group = criterion.benchmark_group("outcome");
+    for (name, class) in [("success", OutcomeClass::Success), ("failure", OutcomeClass::Gateway)] {
+        group.bench_function(name, |bencher| {
+            let mut micros = 0;
+            bencher.iter(|| {
+                micros += 1;
+                let latency = Some(Duration::from_micros(black_box(micros)));
+                outcomes.note(black_box(1), black_box(class), latency, black_box(&rule))
+            });
+        });
+    }
+    let gate = BreakerGate::default();
+    group.bench_function("admit", |bencher| bencher.iter(|| black_box(&gate).admit()));
+    group.finish();
 }

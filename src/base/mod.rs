@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod allocations;
+pub mod bell;
 pub mod counter;
 pub mod heap;
 pub mod memory;
@@ -11,6 +12,7 @@ pub mod signal;
 pub mod time;
 
 pub use address::Address;
+pub use bell::Bell;
 pub use counter::{Counter, Gauge, Sharded};
 pub use networks::Networks;
 pub use shared_socket::SharedSocket;

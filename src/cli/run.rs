@@ -5,16 +5,18 @@ use crate::base::Sharded;
 use crate::base::heap::{Budget, heap_of_others};
 use crate::control::admin::{self, AdminState};
 use crate::control::config::{self, EngineChoice, Loaded, Report};
+use crate::control::health::Verdicts;
 use crate::control::memory::{Contract, Sizes};
 use crate::control::prober::{self, Prober};
-use crate::control::supervisor::{ControlThread, Drains, Running, Start, Supervisor, bind_first};
+use crate::control::supervisor::{ControlThread, Drains, Running, Start, Supervisor, Waker, bind_first};
 use crate::engine::{DriverChoice, processors, raise_fd_limit};
+use crate::health::ProbeVerdict;
 use crate::health::probe::Verdict;
 use crate::snapshot::{Listener, Protocol, Published, Snapshot};
 use crate::telemetry::access_log::{LogThread, access_log};
 use crate::telemetry::log::worker_log;
 use crate::telemetry::{ConfigStats, LogStats, WorkerStats, log};
-use crate::upstream::{EndpointState, Registry, Standing};
+use crate::upstream::Registry;
 use crate::worker::{Started, Worker};
 use clap::Args;
 use std::net::{SocketAddr, TcpListener};
@@ -121,13 +123,10 @@ fn start(source: Source) -> Result<Gateway, String> {
     let log = Arc::new(log);
     let driver_name = announce(&published.load(), &crew.started);
     let config_stats = Arc::new(ConfigStats::default());
-    let wakers = crew.started.into_iter().map(|started| {
-        let wake: Box<dyn Fn() + Send + Sync> = Box::new(move || started.remote.wake());
-        wake
-    });
-    let prober = Prober::start(published.clone(), probe_report(published.clone()))
+    let verdicts = Verdicts::new(published.clone());
+    let prober = Prober::start(published.clone(), probe_report(verdicts.clone()))
         .map_err(|error| format!("the prober's thread cannot start: {error}"))?;
-    let wakers = wakers.chain([prober.waker()]);
+    let wakers = crew.started.into_iter().map(waker).chain([prober.waker()]);
     let drains = Arc::new(Drains::default());
     let supervisor = Supervisor::new(Start {
         file,
@@ -140,6 +139,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         budget: budget.clone(),
         sizes,
         drains: drains.clone(),
+        verdicts: verdicts.clone(),
     });
     let state = AdminState {
         published: published.clone(),
@@ -150,6 +150,7 @@ fn start(source: Source) -> Result<Gateway, String> {
         log: log_stats,
         budget,
         drains,
+        verdicts,
         reload: reload_of(&supervisor),
     };
     let control = start_control(supervisor, admin, state)?;
@@ -295,16 +296,20 @@ fn announce(snapshot: &Snapshot, started: &[Started]) -> &'static str {
     driver
 }
 
-/// What the prober says puts an endpoint in service or takes it out.
-fn probe_report(published: Arc<Published>) -> prober::Report {
-    Box::new(move |endpoint, verdict, _why| {
-        let state = if verdict == Some(Verdict::Down) { EndpointState::Down } else { EndpointState::Serving };
-        endpoint.condition.store(Standing { state, ..endpoint.condition.load() });
-        let snapshot = published.load();
-        if let Some(upstream) = snapshot.upstreams.iter().find(|upstream| upstream.identity.name == endpoint.upstream) {
-            upstream.replan();
-        }
+/// What the prober says puts an endpoint in service or takes it out, as far as the verdicts on all of them allow it.
+fn probe_report(verdicts: Arc<Verdicts>) -> prober::Report {
+    Box::new(move |endpoint, verdict, why| {
+        let verdict = match verdict {
+            None => ProbeVerdict::Unprobed,
+            Some(Verdict::Up) => ProbeVerdict::Up,
+            Some(Verdict::Down) => ProbeVerdict::Down { reason: why.to_owned() },
+        };
+        verdicts.probed(endpoint, verdict);
     })
+}
+
+fn waker(started: Started) -> Waker {
+    Box::new(move || started.remote.wake())
 }
 
 fn reload_of(supervisor: &Arc<Supervisor>) -> Box<dyn Fn() -> admin::ReloadFuture + Send + Sync> {

@@ -16,10 +16,11 @@ use crate::snapshot::{Destination, Phase, Published, Snapshot};
 use crate::telemetry::WorkerStats;
 use crate::telemetry::access_log::AccessLogWriter;
 use crate::telemetry::log::WorkerLog;
-use crate::upstream::UpstreamIndex;
+use crate::upstream::{UpstreamIdentity, UpstreamIndex};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Missing source addresses are logged once in this time.
@@ -121,6 +122,12 @@ impl Context {
             self.quiet_until.set(now + LOG_PAUSE);
         }
         may
+    }
+
+    /// Has control look at an upstream before its time.
+    pub(super) fn alarm(&self, upstream: &UpstreamIdentity) {
+        upstream.alarm.store(true, Ordering::Relaxed);
+        self.published.bell.ring();
     }
 
     /// This worker's shard of the worker statistics.

@@ -13,9 +13,11 @@
 //! | `exchange` | one request and its response, whatever version either side speaks |
 //! | `drain` | endpoints that have left: what is relayed to them ends by a deadline |
 //! | `connect` | a connection to an endpoint: an idle one, or a new one |
+//! | `breaker` | whether its breaker lets a request through to an upstream |
 //! | `announce` | the PROXY header that a new one begins with |
 //! | `idle` | idle connections to endpoints |
 //! | `names` | what the log calls what a connection began with |
+//! | `outcome` | what became of an attempt, told to whoever judges its endpoint |
 //! | `tcp`, `relay` | a tcp listener's connection; bytes in both directions |
 //! | `volume` | when a direction is bulk, and spliced rather than copied |
 //! | `udp` | a udp listener: flows of datagrams |
@@ -24,6 +26,7 @@
 
 mod admission;
 mod announce;
+mod breaker;
 mod client;
 mod connect;
 mod context;
@@ -35,6 +38,7 @@ mod idle;
 mod memory;
 mod names;
 mod opening;
+mod outcome;
 mod relay;
 mod tcp;
 pub mod udp;

@@ -1,11 +1,13 @@
 //! A connection of a tcp listener: pick, connect (again on another endpoint if need be), relay, log.
 
 use super::announce::announcement;
+use super::breaker;
 use super::client::Client;
 use super::connect::{Load, Tried, UpstreamConnection, count_failure};
 use super::context::{Context, View};
 use super::hello::{Hello, Opened};
 use super::names::{Named, Names};
+use super::outcome;
 use super::relay::{self, Relayed};
 use crate::base::{Address, Instant, Sharded};
 use crate::engine::{Chunk, Stream};
@@ -13,7 +15,7 @@ use crate::health::Failure;
 use crate::snapshot::{Protocol, Route};
 use crate::telemetry::RouteStats;
 use crate::telemetry::access_log::TcpRecord;
-use crate::upstream::UpstreamIndex;
+use crate::upstream::{EndpointIdentity, OutcomeClass, OutcomeRule, UpstreamIdentity, UpstreamIndex};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,8 +29,10 @@ pub(super) async fn serve(stream: Stream, client: Client, opened: Opened) {
     first.detach();
     let Some((mut end, idle_timeout, connected)) = pin!(begin(&stream, &client, hello, route)).await else { return };
     end.relayed = match connected {
-        Ok((connection, _load)) => {
-            relay::serve(&client, (stream, first), (connection, Chunk::empty()), idle_timeout).await
+        Ok((connection, load)) => {
+            let relayed = relay::serve(&client, (stream, first), (connection, Chunk::empty()), idle_timeout).await;
+            end.attempts.note(client.context(), load.endpoint(), &relayed);
+            relayed
         }
         Err(failure) => {
             // An orderly end would look like an empty answer.
@@ -52,11 +56,21 @@ async fn begin(
     let route = route.and_then(|index| view.snapshot.routes.get(index as usize));
     let destination = route.map(|route| &route.destination).or(settings.upstream.as_ref());
     let upstream = destination.map(|destination| view.upstream_of(destination, &context.engine));
+    let admitted = upstream.map(|upstream| breaker::admit(&view, upstream));
+    let is_rejected = matches!(admitted, Some(None));
+    // As a probe of the breaker it counts while it connects.
+    let (_admitted, upstream) = match admitted.flatten() {
+        Some((admitted, upstream)) => (Some(admitted), Some(upstream)),
+        None => (None, upstream),
+    };
     let mut end = End::new(client, &view, index, route, upstream);
     let to = upstream.and_then(|upstream| view.snapshot.upstreams.get(upstream.0 as usize));
     let header = to.map_or_else(Vec::new, |to| announcement(to, client, stream, hello.as_ref()));
     end.hello = hello;
-    let connected = connect(context, &view, upstream, client, &header, &mut end.attempts).await;
+    let connected = match is_rejected {
+        true => Err(Failure::BreakerOpen),
+        false => connect(context, &view, upstream, client, &header, &mut end.attempts).await,
+    };
     if connected.is_ok() {
         end.attempts.connected = Some(context.engine.now() - client.accepted);
     }
@@ -143,6 +157,22 @@ struct Attempts {
     count: u32,
     endpoint: Option<Address>,
     connected: Option<Duration>,
+    /// How long the last connect took, and whom to tell what became of it.
+    connect: Option<(Duration, Arc<UpstreamIdentity>, OutcomeRule)>,
+}
+
+impl Attempts {
+    /// Tells what became of a connection that was relayed: an endpoint that accepts, and resets before it has said a word to
+    /// a client that did, does not work.
+    fn note(&self, context: &Context, endpoint: &EndpointIdentity, relayed: &Relayed) {
+        let Some((connect, upstream, rule)) = &self.connect else { return };
+        let is_mute = relayed.from_endpoint == 0 && relayed.from_client > 0;
+        let class = match relayed.failure {
+            Some(Failure::UpstreamReset) if is_mute => OutcomeClass::Gateway,
+            _ => OutcomeClass::Success,
+        };
+        outcome::note_by(context, (upstream, rule), endpoint, class, Some(*connect));
+    }
 }
 
 async fn connect(
@@ -167,11 +197,18 @@ async fn connect(
         attempts.count += 1;
         attempts.endpoint = Some(endpoint.address.clone());
         let load = Load::new(endpoint, context.worker);
+        let started = context.engine.now();
         let opened = UpstreamConnection::open(context, upstream, endpoint, client, Instant::NEVER, header, false);
         match Box::pin(opened).await {
-            Ok(connection) => return Ok((connection, load)),
+            Ok(connection) => {
+                endpoint.outcomes.note_connected();
+                let connect = context.engine.now() - started;
+                attempts.connect = Some((connect, upstream.identity.clone(), upstream.rule));
+                return Ok((connection, load));
+            }
             Err(error) => failure = error,
         }
+        outcome::note_failure(context, upstream, endpoint, failure, None);
         count_failure(context, endpoint, failure);
         if !tried.add(index) {
             break;

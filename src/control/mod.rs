@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod health;
 pub mod memory;
 pub mod prober;
 pub mod supervisor;

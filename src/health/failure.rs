@@ -50,6 +50,7 @@ pub enum Failure {
     MemoryFull,
     Draining,
     EndpointDraining,
+    BreakerOpen,
     Internal,
 }
 
@@ -146,5 +147,6 @@ table! {
     MemoryFull            => 503, Gateway, Never, "memory_full", "The gateway has no memory left for this.";
     Draining              => 503, Gateway, Never, "draining", "The gateway is shutting down, or no longer listens here.";
     EndpointDraining      => 503, Configuration, Never, "endpoint_draining", "The endpoint has been taken out of service.";
+    BreakerOpen           => 503, Gateway, Never, "breaker_open", "Too many requests to this service have failed; it is given a rest.";
     Internal              => 500, Gateway, Never, "internal", "The gateway failed. This is a bug.";
 }

@@ -360,6 +360,15 @@ derived! {
     UPSTREAM_ENDPOINTS = "ringgate_upstream_endpoints" gauge count ["upstream"] "Endpoints of the upstream.";
     ENDPOINT_WEIGHT = "ringgate_endpoint_weight" gauge count ["upstream" "endpoint"] "The weight of the endpoint.";
     ENDPOINT_PROBE_UP = "ringgate_endpoint_probe_up" gauge count ["upstream" "endpoint"] "1 if the probes of the endpoint say that it is up, else 0.";
+    ENDPOINT_STATE = "ringgate_endpoint_state" gauge count ["upstream" "endpoint" "state"] "Always 1; the label says how the endpoint stands: serving, ejected, draining or down.";
+    ENDPOINT_SHARE = "ringgate_endpoint_share" gauge count ["upstream" "endpoint"] "The part of its weight that counts while the endpoint serves, 0 to 1: less during probation and slow start.";
+    ENDPOINT_OUTCOMES = "ringgate_endpoint_outcomes_total" counter count ["upstream" "endpoint" "outcome"] "What became of attempts at the endpoint: success, server_error, gateway_failure, timeout, connect_failure.";
+    ENDPOINT_OVERLOADS = "ringgate_endpoint_overloads_total" counter count ["upstream" "endpoint"] "Answers of 429, and of 503 with Retry-After: the endpoint asks to be spared.";
+    UPSTREAM_EJECTIONS = "ringgate_upstream_ejections_total" counter count ["upstream" "reason"] "Endpoints ejected, by reason.";
+    UPSTREAM_EJECTIONS_HELD = "ringgate_upstream_ejections_held_total" counter count ["upstream" "reason"] "Times that an endpoint should have gone and was kept, by reason.";
+    UPSTREAM_RETURNS = "ringgate_upstream_returns_total" counter count ["upstream"] "Endpoints that got their full share again after an ejection.";
+    UPSTREAM_BREAKER_STATE = "ringgate_upstream_breaker_state" gauge count ["upstream" "state"] "Always 1; the label says what the upstream's breaker does: admit, reject or probe.";
+    UPSTREAM_BREAKER_TURNS = "ringgate_upstream_breaker_turns_total" counter count ["upstream" "state"] "Times that the upstream's breaker turned to this state.";
     DRAINING_CONNECTIONS = "ringgate_draining_connections" gauge count ["kind" "name"] "Connections left of a listener, or to an endpoint, that a reload took out.";
     PROCESS_CPU = "process_cpu_seconds_total" counter seconds [] "CPU time of the process, user and system.";
     PROCESS_MEMORY_RESIDENT = "process_resident_memory_bytes" gauge bytes [] "Resident memory of the process.";

@@ -4,18 +4,22 @@
 
 mod clients;
 mod condition;
+mod gate;
+mod outcomes;
 mod probed;
 mod registry;
 
 pub use clients::{CLIENT_CONNECTIONS_MAX, ClientPlace, ClientTable, Counted};
 pub use condition::{Condition, EndpointState, Standing, WHOLE_SHARE};
+pub use gate::{Admission, BreakerGate, BreakerState};
+pub use outcomes::{OutcomeClass, OutcomeCounts, OutcomeRule, Outcomes, Streaks};
 pub use probed::{Probed, ProbedState};
 pub use registry::Registry;
 
 use crate::base::{Address, Instant, Sharded, SharedSocket};
 use crate::telemetry::{EndpointStats, ListenerStats, ProbeStats, UdpStats, UpstreamStats};
 use arc_swap::ArcSwapOption;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The index of an upstream in one snapshot.
@@ -37,6 +41,8 @@ pub struct EndpointIdentity {
     pub condition: Condition,
     /// What its probes say, where it has any.
     pub probed: Probed,
+    /// What became of the attempts at it.
+    pub outcomes: Outcomes,
     /// Whether datagrams reach it, as far as that is heard of.
     pub reachability: Reachability,
     /// Counters, one shard a worker.
@@ -53,6 +59,7 @@ impl EndpointIdentity {
             in_flight: AtomicU32::new(0),
             condition: Condition::default(),
             probed: Probed::default(),
+            outcomes: Outcomes::new(workers),
             reachability: Reachability::default(),
             stats: Sharded::new(workers),
         }
@@ -108,10 +115,27 @@ pub struct Placement {
 pub struct UpstreamIdentity {
     /// As configured: the NAME of `[upstream.NAME]`.
     pub name: String,
+    /// Whether requests are let through to it.
+    pub breaker: BreakerGate,
+    /// A worker has seen something at one of its endpoints that control should look at before its time.
+    pub alarm: AtomicBool,
     /// Counters, one shard a worker.
     pub stats: Sharded<UpstreamStats>,
     /// What the prober counts, from the first snapshot on that has it probed.
     pub probes: OnceLock<Box<ProbeStats>>,
+}
+
+impl UpstreamIdentity {
+    /// An upstream of which nothing is known yet. `workers` is how many shards each counter gets.
+    pub fn new(name: &str, workers: usize) -> UpstreamIdentity {
+        UpstreamIdentity {
+            name: name.to_owned(),
+            breaker: BreakerGate::default(),
+            alarm: AtomicBool::new(false),
+            probes: OnceLock::new(),
+            stats: Sharded::new(workers),
+        }
+    }
 }
 
 /// What a listener's sockets carry. A stream and a datagram socket may share an address and a port: they are two listeners.

@@ -7,7 +7,7 @@
 
 use super::{EndpointIdentity, ListenerIdentity, Transport, UpstreamIdentity};
 use crate::base::{Address, Sharded};
-use crate::telemetry::{ListenerStats, RouteStats, UdpStats, UpstreamStats};
+use crate::telemetry::{ListenerStats, RouteStats, UdpStats};
 use arc_swap::ArcSwapOption;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -53,11 +53,7 @@ impl Registry {
     /// The identity of the upstream of this name.
     pub fn upstream(&mut self, name: &str) -> Arc<UpstreamIdentity> {
         let workers = self.workers;
-        self.upstreams.get_or_make(name, || UpstreamIdentity {
-            name: name.to_owned(),
-            stats: Sharded::<UpstreamStats>::new(workers),
-            probes: OnceLock::new(),
-        })
+        self.upstreams.get_or_make(name, || UpstreamIdentity::new(name, workers))
     }
 
     /// The identity of one address of one upstream. The same address in two upstreams is two identities.

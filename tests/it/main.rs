@@ -17,6 +17,7 @@ mod errors;
 mod forwarding;
 mod framing;
 mod guides;
+mod health;
 mod keep_alive;
 mod limits;
 mod memory;

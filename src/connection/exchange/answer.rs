@@ -17,14 +17,16 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the gateway answers in place of an endpoint.
-pub(super) struct Answer {
+pub(super) struct Answer<'a> {
     status: u16,
-    text: &'static str,
+    text: &'a str,
+    /// The Retry-After field, in seconds.
+    retry_after: Option<u32>,
     pub failure: Option<Failure>,
 }
 
 /// Answers OPTIONS or TRACE that may not be passed on (RFC 9110 section 7.6.2).
-pub(super) fn last_recipient(scene: Scene<'_>, record: &mut Record, allow: &mut Vec<u8>) -> Answer {
+pub(super) fn last_recipient(scene: Scene<'_>, record: &mut Record, allow: &mut Vec<u8>) -> Answer<'static> {
     let request = scene.request;
     let found = scene.settings.router.route(request.host(), routed_path(request), request.method_bytes());
     record.route = found.as_ref().ok().copied();
@@ -39,13 +41,25 @@ pub(super) fn last_recipient(scene: Scene<'_>, record: &mut Record, allow: &mut 
     if allow.is_empty() {
         return Answer::to(Failure::NoRoute);
     }
-    Answer { status: 200, text: "This gateway is as far as Max-Forwards allows.", failure: None }
+    Answer { status: 200, text: "This gateway is as far as Max-Forwards allows.", retry_after: None, failure: None }
 }
 
-impl Answer {
-    pub(super) fn to(failure: Failure) -> Answer {
+impl<'a> Answer<'a> {
+    pub(super) fn to(failure: Failure) -> Answer<'static> {
         let verdict = failure.verdict();
-        Answer { status: verdict.status, text: verdict.text, failure: Some(failure) }
+        Answer { status: verdict.status, text: verdict.text, retry_after: None, failure: Some(failure) }
+    }
+
+    /// To a request that the breaker of its upstream has rejected.
+    pub(super) fn of_breaker(scene: Scene<'a>, record: &Record) -> Answer<'a> {
+        let mut answer = Answer::to(Failure::BreakerOpen);
+        let upstream = record.upstream.and_then(|index| scene.view.snapshot.upstreams.get(index.0 as usize));
+        if let Some(upstream) = upstream {
+            answer.status = upstream.rejection.status;
+            answer.text = upstream.rejection.body.as_deref().unwrap_or(answer.text);
+            answer.retry_after = Some(u32::from(upstream.identity.breaker.retry_after()));
+        }
+        answer
     }
 
     /// Sends the answer, unless some of another has gone out.
@@ -71,7 +85,7 @@ impl Answer {
             keep_alive,
             head_only: scene.request.method == Method::Head,
             allow: (!allow.is_empty()).then_some(allow),
-            retry_after_s: None,
+            retry_after_s: self.retry_after,
             request_id: record.shown_request_id(scene.request),
         });
         match sink.flush().await {

@@ -9,10 +9,12 @@ use super::{Outcome, Scene};
 use crate::base::Instant;
 use crate::connection::connect::{Load, UpstreamConnection};
 use crate::connection::http1::Pair;
+use crate::connection::outcome;
 use crate::health::Failure;
 use crate::protocol::http::{BodyLength, ResponseHead, Version};
 use crate::protocol::http1::{Forwarding, ResponseOptions};
 use crate::snapshot::{Route, Upstream};
+use crate::upstream::EndpointIdentity;
 use std::cell::Cell;
 use std::pin::pin;
 
@@ -67,6 +69,7 @@ impl Attempt<'_> {
         sink: &mut impl ResponseSink,
     ) -> Result<Outcome, AttemptError> {
         let scene = self.scene;
+        (self.record.whole_sent, self.record.response_head) = (None, None);
         body.rewind();
         let (mut request, mut source) =
             pair.open(&scene.context.engine, &connection.stream, self.route.response_body_idle_timeout);
@@ -112,6 +115,23 @@ impl Attempt<'_> {
         done.map_err(|failure| AttemptError::during(failure, reused, true, true))
     }
 
+    /// Tells what became of an attempt at `endpoint`: `failure` of one that has none.
+    pub(super) fn note(&self, endpoint: &EndpointIdentity, failure: Option<Failure>) {
+        let context = self.scene.context;
+        let (sent, head) = (self.record.whole_sent, self.record.response_head);
+        match failure {
+            None => {
+                let latency = sent.zip(head).map(|(sent, head)| head - sent);
+                outcome::note(context, self.upstream, endpoint, outcome::of_response(self.response), latency);
+            }
+            Some(failure) => {
+                // Who leaves after the head has seen the endpoint answer.
+                let waited = sent.filter(|_| head.is_none()).map(|sent| context.engine.now() - sent);
+                outcome::note_failure(context, self.upstream, endpoint, failure, waited);
+            }
+        }
+    }
+
     fn finish(&mut self, connection: UpstreamConnection, end: &End, reusable: bool) -> Outcome {
         if end.upgraded {
             return Outcome::Tunnel(connection);
@@ -142,6 +162,7 @@ impl Attempt<'_> {
         // A send that fails is not the last word: the endpoint may have answered before it closed.
         let _ = pin!(request.flush()).await;
         self.record.request_sent = Some(self.scene.context.engine.now());
+        self.record.whole_sent = self.record.request_sent;
         let head = pin!(unless_left(body, self.response_head(sink, source))).await;
         let continued = head.unwrap_or(Err(Failure::ClientClosed))?;
         let head = self.begin_response(sink, true, continued)?;
@@ -162,11 +183,13 @@ impl Attempt<'_> {
         source: &mut impl ResponseSource,
     ) -> Result<End, Failure> {
         let kept = body.kept();
-        let sent = Cell::new(false);
-        let upload = pin!(upload(body, request, &sent));
+        let sent = Cell::new(None);
+        let upload = pin!(upload(&self.scene.context.engine, body, request, &sent));
         let mut upload = Upload::new(upload, &sent);
         self.record.request_sent = Some(self.scene.context.engine.now());
-        let continued = upload.beside(self.response_head(sink, source)).await??;
+        let headed = upload.beside(self.response_head(sink, source)).await;
+        self.record.whole_sent = sent.get();
+        let continued = headed??;
         // RFC 9110 section 7.8: the whole request comes first. What follows would be its body to one reader and another
         // protocol to the other.
         if self.response.status == 101 && !upload.is_complete() {

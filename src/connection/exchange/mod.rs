@@ -21,6 +21,7 @@ pub(super) use sides::{
 
 use super::Client;
 use super::announce::announcement;
+use super::breaker::{self, Admitted};
 use super::connect::{Load, Tried, UpstreamConnection, count_failure};
 use super::context::{Context, View};
 use super::http1::Pair;
@@ -86,8 +87,10 @@ pub(super) async fn run(
         Some(0) => last_recipient(scene, record, &mut allow),
         _ => {
             let forwarded = forward(scene, body, sink, response, pair, record, &mut allow);
-            match pin!(scene.client.listener.cut.unless(forwarded)).await {
+            let ended = pin!(scene.client.listener.cut.unless(forwarded)).await;
+            match ended {
                 Some(Ok(outcome)) => return outcome,
+                Some(Err(Failure::BreakerOpen)) => Answer::of_breaker(scene, record),
                 Some(Err(failure)) => Answer::to(failure),
                 None => Answer::to(Failure::Draining),
             }
@@ -113,7 +116,7 @@ async fn forward(
     record: &mut Record,
     allow: &mut Vec<u8>,
 ) -> Result<Outcome, Failure> {
-    let (route, upstream_index, upstream) = find(scene, record, allow)?;
+    let (route, upstream_index, upstream, _admitted) = find(scene, record, allow)?;
     if matches!(scene.request.body, BodyLength::Exact(len) if len > scene.settings.body_max) {
         return Err(Failure::RequestBodyTooLarge);
     }
@@ -138,7 +141,9 @@ async fn forward(
             upstream.identity.stats.shard(scene.context.worker).retries.inc();
         }
         let endpoint = &upstream.endpoints[index].identity;
-        let error = match pin!(try_endpoint(&mut attempt, endpoint, &mut body, sink, pair)).await {
+        let ended = pin!(try_endpoint(&mut attempt, endpoint, &mut body, sink, pair)).await;
+        attempt.note(endpoint, ended.as_ref().err().map(|error| error.failure));
+        let error = match ended {
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
@@ -176,12 +181,12 @@ fn routed_path(request: &RequestHead) -> &[u8] {
     }
 }
 
-/// The route of the request and the upstream that it goes to this time.
+/// The route of the request, and the upstream that it goes to this time, past its breaker.
 fn find<'a>(
     scene: Scene<'a>,
     record: &mut Record,
     allow: &mut Vec<u8>,
-) -> Result<(&'a Route, UpstreamIndex, &'a Upstream), Failure> {
+) -> Result<(&'a Route, UpstreamIndex, &'a Upstream, Admitted), Failure> {
     let request = scene.request;
     let path = routed_path(request);
     let index = match scene.settings.router.route(request.host(), path, request.method_bytes()) {
@@ -196,9 +201,11 @@ fn find<'a>(
     let route = snapshot.routes.get(index as usize).ok_or(Failure::NoRoute)?;
     record.route = Some(index);
     let upstream_index = scene.view.upstream_of(&route.destination, &scene.context.engine);
+    record.upstream = Some(upstream_index);
+    let (admitted, upstream_index) = breaker::admit(scene.view, upstream_index).ok_or(Failure::BreakerOpen)?;
     let upstream = snapshot.upstreams.get(upstream_index.0 as usize).ok_or(Failure::NoEndpoint)?;
     record.upstream = Some(upstream_index);
-    Ok((route, upstream_index, upstream))
+    Ok((route, upstream_index, upstream, admitted))
 }
 
 /// One attempt at one endpoint; a stale idle connection costs it another connection, not the attempt.

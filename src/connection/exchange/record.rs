@@ -27,6 +27,8 @@ pub(crate) struct Record {
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub request_sent: Option<Instant>,
+    /// When the endpoint had all of the request, its body included: from then on it is the endpoint that takes time.
+    pub whole_sent: Option<Instant>,
     pub response_head: Option<Instant>,
     pub connect: Option<std::time::Duration>,
     /// Made by us.

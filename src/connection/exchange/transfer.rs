@@ -1,8 +1,9 @@
 //! Bodies on their way: from a source to a sink, and an upload beside the response that it may outlive.
 
 use super::sides::{BodySink, BodySource, Ready, SinkError, SourceError};
+use crate::base::Instant;
 use crate::connection::volume::Volume;
-use crate::engine::{Filled, Splice};
+use crate::engine::{Engine, Filled, Splice};
 use crate::health::Failure;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -82,12 +83,13 @@ pub(super) async fn unless_left<M: Future>(body: &impl BodySource, main: M) -> O
 
 /// Sends a request body and notes in `sent` when all of it is; then waits until the client leaves. Ends with an error.
 pub(super) async fn upload(
+    engine: &Engine,
     body: &mut impl BodySource,
     request: &mut impl BodySink,
-    sent: &Cell<bool>,
+    sent: &Cell<Option<Instant>>,
 ) -> Result<Infallible, TransferError> {
     transfer(body, request).await?;
-    sent.set(true);
+    sent.set(Some(engine.now()));
     poll_fn(|context| body.poll_left(context)).await;
     Err(TransferError::Source(SourceError::Closed))
 }
@@ -95,18 +97,18 @@ pub(super) async fn upload(
 /// A request body on its way, polled beside whatever the exchange waits for.
 pub(super) struct Upload<'a, F> {
     future: Pin<&'a mut F>,
-    sent: &'a Cell<bool>,
+    sent: &'a Cell<Option<Instant>>,
     error: Option<TransferError>,
 }
 
 impl<'a, F: Future<Output = Result<Infallible, TransferError>>> Upload<'a, F> {
-    pub(super) fn new(future: Pin<&'a mut F>, sent: &'a Cell<bool>) -> Upload<'a, F> {
+    pub(super) fn new(future: Pin<&'a mut F>, sent: &'a Cell<Option<Instant>>) -> Upload<'a, F> {
         Upload { future, sent, error: None }
     }
 
     /// Whether all of the body has been sent.
     pub(super) fn is_complete(&self) -> bool {
-        self.sent.get()
+        self.sent.get().is_some()
     }
 
     fn poll(&mut self, context: &mut Context<'_>) {

@@ -4,14 +4,17 @@
 //! after that it gets no flows, unless there is no other.
 
 use super::{Place, UdpListener, is_unreachable};
+use crate::connection::breaker;
 use crate::connection::connect::{Load, Tried};
 use crate::connection::context::Context;
+use crate::connection::outcome;
 use crate::engine::{DatagramOptions, DatagramSocket};
 use crate::health::Failure;
 use crate::snapshot::{Destination, UdpSettings, Upstream};
-use crate::upstream::{EndpointIdentity, UpstreamIdentity, UpstreamIndex};
+use crate::upstream::{EndpointIdentity, OutcomeClass, UpstreamIdentity, UpstreamIndex};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A socket that is connected to an endpoint, and its part in the endpoint's counts.
 pub(super) struct Connected {
@@ -33,6 +36,8 @@ pub(super) fn first(
     settings: &UdpSettings,
 ) -> Result<(Arc<UpstreamIdentity>, Connected), Failure> {
     let index = place.view.upstream_of(&settings.upstream, &context.engine);
+    // A flow lasts: as a probe it counts only while it begins.
+    let (_admitted, index) = breaker::admit(&place.view, index).ok_or(Failure::BreakerOpen)?;
     let upstream = place.view.snapshot.upstreams.get(index.0 as usize).ok_or(Failure::NoEndpoint)?;
     upstream.identity.stats.shard(context.worker).requests.inc();
     let connected = connect(context, listener, place, settings, (index, upstream), Tried::default())?;
@@ -77,7 +82,7 @@ pub(super) fn note_unreachable(
     context: &Context,
     place: &Place,
     settings: &UdpSettings,
-    (upstream, endpoint): (&UpstreamIdentity, &EndpointIdentity),
+    (upstream, endpoint): (&Arc<UpstreamIdentity>, &EndpointIdentity),
     error: &io::Error,
 ) {
     let (upstream_stats, stats) = (upstream.stats.shard(context.worker), endpoint.stats.shard(context.worker));
@@ -89,6 +94,22 @@ pub(super) fn note_unreachable(
         context.log.warn(format_args!("endpoint {address} of upstream `{name}` cannot be reached by UDP: {error}"));
     }
     endpoint.reachability.note_unreachable(place.now + settings.unreachable_timeout);
+    note(context, place, settings, (upstream, endpoint), OutcomeClass::Unconnected, None);
+}
+
+/// Tells what became of a flow at an endpoint, as far as its upstream is still the listener's.
+pub(super) fn note(
+    context: &Context,
+    place: &Place,
+    settings: &UdpSettings,
+    (upstream, endpoint): (&Arc<UpstreamIdentity>, &EndpointIdentity),
+    class: OutcomeClass,
+    latency: Option<Duration>,
+) {
+    if let Some(index) = parts(&settings.upstream).find(|index| is(place, *index, upstream)) {
+        let upstream = &place.view.snapshot.upstreams[index.0 as usize];
+        outcome::note(context, upstream, endpoint, class, latency);
+    }
 }
 
 fn parts(destination: &Destination) -> impl Iterator<Item = UpstreamIndex> {

@@ -9,10 +9,11 @@ use crate::engine::{Datagram, Received, WakeTimer};
 use crate::health::Failure;
 use crate::snapshot::UdpSettings;
 use crate::telemetry::access_log::FlowRecord;
-use crate::upstream::UpstreamIdentity;
+use crate::upstream::{OutcomeClass, UpstreamIdentity};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why a flow has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +205,11 @@ impl Flow {
     }
 
     fn replied(&mut self, context: &Context, sent: Traffic, unsent: Traffic) {
-        self.last = context.engine.now();
+        let now = context.engine.now();
+        if self.sent.datagrams == 0 {
+            self.note(context, OutcomeClass::Success, Some(now - self.last));
+        }
+        self.last = now;
         self.sent.datagrams += sent.datagrams;
         self.sent.bytes += sent.bytes;
         if let Some(stats) = self.listener.stats(context) {
@@ -214,6 +219,15 @@ impl Flow {
         let endpoint = self.connected.endpoint();
         endpoint.reachability.note_reachable();
         endpoint.stats.shard(context.worker).bytes_received.add(sent.bytes + unsent.bytes);
+    }
+
+    /// Tells what became of the flow at its endpoint.
+    fn note(&self, context: &Context, class: OutcomeClass, latency: Option<Duration>) {
+        let place = Place::of(context, &self.listener);
+        if let Some(settings) = place.settings() {
+            let of = (&self.upstream, &**self.connected.endpoint());
+            endpoint::note(context, &place, settings, of, class, latency);
+        }
     }
 
     fn look_at_time(&mut self, context: &Context, index: u32) -> Option<End> {
@@ -260,6 +274,10 @@ impl Flow {
             }
         }
         let place = Place::of(context, listener);
+        let is_asking = place.settings().is_some_and(|settings| settings.replies.is_some());
+        if end == End::Expired && is_asking && self.sent.datagrams == 0 && self.reason.is_none() {
+            self.note(context, OutcomeClass::Timeout, Some(self.last - self.started));
+        }
         if place.view.snapshot.access_log {
             let record = FlowRecord {
                 started: self.started,

@@ -2,13 +2,16 @@
 
 use super::{AdminState, process};
 use crate::base::Sharded;
+use crate::control::health::UpstreamHealth;
 use crate::control::supervisor::{Drain, Drained};
 use crate::health::Failure;
+use crate::health::governor::Hold;
+use crate::health::outlier::Cause;
 use crate::health::probe::ProbeFailure;
 use crate::snapshot::{Listener, Phase, Protocol, Snapshot};
 use crate::telemetry::prometheus::{Counted, Page, Shards, labels};
 use crate::telemetry::stats::{self, EndpointStats, ListenerStats, RouteStats, UdpStats, UpstreamStats, WorkerStats};
-use crate::upstream::{ProbedState, Transport};
+use crate::upstream::{BreakerState, OutcomeCounts, ProbedState, Transport, WHOLE_SHARE};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +23,7 @@ pub(super) fn page(state: &AdminState) -> String {
     let snapshot = state.published.load();
     let reasons: Vec<&str> = Failure::ALL.iter().map(|failure| failure.verdict().name).collect();
     let endpoints: usize = snapshot.upstreams.iter().map(|upstream| upstream.endpoints.len()).sum();
-    let series = endpoints * 10 + snapshot.upstreams.len() * 60 + snapshot.routes.len() * 40 + 500;
+    let series = endpoints * 16 + snapshot.upstreams.len() * 60 + snapshot.routes.len() * 40 + 500;
     let mut page = Page::with_capacity(series * SERIES_BYTES);
     gateway(&mut page, state, &snapshot);
     page.table(&listeners(&snapshot), &reasons);
@@ -38,6 +41,7 @@ pub(super) fn page(state: &AdminState) -> String {
         }
     });
     page.metric(&stats::DRAINING_CONNECTIONS, draining);
+    verdicts(&mut page, &state.verdicts.view());
     page.table(&workers(&state.workers), &reasons);
     page.table(&[Counted { labels: String::new(), shards: Shards::One(&*state.config) }], &reasons);
     page.table(&[Counted { labels: String::new(), shards: Shards::One(&*state.log) }], &reasons);
@@ -133,6 +137,69 @@ fn endpoint_tables(page: &mut Page, snapshot: &Snapshot, drains: &[Arc<Drain>], 
     let labels = counted.iter().map(|series| series.labels.clone());
     page.metric(&stats::ENDPOINT_WEIGHT, labels.zip(weights));
     page.table(&counted, reasons);
+}
+
+/// How endpoints stand and what was decided about them.
+fn verdicts(page: &mut Page, upstreams: &[UpstreamHealth]) {
+    let endpoints = || {
+        let each = upstreams.iter().flat_map(|of| of.endpoints.iter().map(|endpoint| (&of.name, endpoint)));
+        each.map(|(name, of)| ([("upstream", name.as_str()), ("endpoint", "")], of.address.to_string(), of))
+    };
+    let with = |upstream: &str, address: &str, key: &'static str, value: &str| {
+        labels(&[("upstream", upstream), ("endpoint", address), (key, value)])
+    };
+    let states =
+        endpoints().map(|([(_, name), _], address, of)| (with(name, &address, "state", of.standing.state.name()), 1));
+    page.metric(&stats::ENDPOINT_STATE, states);
+    let shares = endpoints().map(|([(_, name), _], address, of)| {
+        let share = f64::from(of.standing.share) / f64::from(WHOLE_SHARE);
+        (labels(&[("upstream", name), ("endpoint", &address)]), share)
+    });
+    page.metric(&stats::ENDPOINT_SHARE, shares);
+    let outcomes = endpoints().flat_map(|([(_, name), _], address, of)| {
+        let kinds = outcomes(&of.total).into_iter().filter(|(kind, count)| *count > 0 || *kind == "success");
+        kinds.map(move |(kind, count)| (with(name, &address, "outcome", kind), count)).collect::<Vec<_>>()
+    });
+    page.metric(&stats::ENDPOINT_OUTCOMES, outcomes);
+    let overloads = endpoints().map(|([(_, name), _], address, of)| {
+        (labels(&[("upstream", name), ("endpoint", &address)]), of.total.overloads)
+    });
+    page.metric(&stats::ENDPOINT_OVERLOADS, overloads);
+    upstream_verdicts(page, upstreams);
+}
+
+/// Kinds that add up to all attempts.
+fn outcomes(total: &OutcomeCounts) -> [(&'static str, u64); 5] {
+    [
+        ("success", total.successes()),
+        ("server_error", total.server_errors),
+        ("gateway_failure", total.gateway_failures.saturating_sub(total.timeouts)),
+        ("timeout", total.timeouts),
+        ("connect_failure", total.unconnected),
+    ]
+}
+
+fn upstream_verdicts(page: &mut Page, upstreams: &[UpstreamHealth]) {
+    fn by_reason<'u>(
+        of: &'u UpstreamHealth,
+        names: &'u [&str],
+        counts: &'u [u64],
+    ) -> impl Iterator<Item = (String, u64)> {
+        let each = names.iter().zip(counts);
+        each.map(|(reason, count)| (labels(&[("upstream", &of.name), ("reason", reason)]), *count))
+    }
+    let ejections = upstreams.iter().flat_map(|of| by_reason(of, &Cause::NAMES, &of.counted.ejections));
+    page.metric(&stats::UPSTREAM_EJECTIONS, ejections);
+    let held = upstreams.iter().flat_map(|of| by_reason(of, &Hold::NAMES, &of.counted.held));
+    page.metric(&stats::UPSTREAM_EJECTIONS_HELD, held);
+    let returns = upstreams.iter().map(|of| (labels(&[("upstream", &of.name)]), of.counted.returns));
+    page.metric(&stats::UPSTREAM_RETURNS, returns);
+    let with_breaker = || upstreams.iter().filter(|of| of.breaker_on);
+    let state = |of: &UpstreamHealth, state: BreakerState| labels(&[("upstream", &of.name), ("state", state.name())]);
+    page.metric(&stats::UPSTREAM_BREAKER_STATE, with_breaker().map(|of| (state(of, of.breaker), 1)));
+    let turns = with_breaker()
+        .flat_map(|of| BreakerState::ALL.map(|into| (state(of, into), of.counted.breaker_turns[into as usize])));
+    page.metric(&stats::UPSTREAM_BREAKER_TURNS, turns);
 }
 
 fn workers(workers: &Sharded<WorkerStats>) -> Vec<Counted<'_, WorkerStats>> {

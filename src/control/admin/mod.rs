@@ -1,14 +1,16 @@
 //! The admin listener: metrics, readiness, what is in force, reload. HTTP on the control plane's runtime.
 //!
-//! It shows and asks; it decides nothing: [`AdminState`] is all that it reaches, and a reload is a call that the
-//! supervisor answers. It reads atomics and the published snapshot, so no worker ever waits for it. `cli/run` wires it.
+//! It shows and asks; it decides nothing: [`AdminState`] is all that it reaches, a reload is a call that the supervisor
+//! answers, and what operators want of endpoints is told to the verdicts. It reads atomics and the published snapshot, so no worker ever waits for it. `cli/run` wires it.
 
 mod guard;
 mod metrics;
 mod pages;
 mod process;
+mod upstreams;
 mod view;
 
+use super::health::Verdicts;
 use super::supervisor::Drains;
 use crate::base::Sharded;
 use crate::base::heap::Budget;
@@ -57,6 +59,8 @@ pub struct AdminState {
     /// What the heap holds and may hold.
     pub budget: Arc<Budget>,
     pub drains: Arc<Drains>,
+    /// How endpoints stand, and what operators want of them.
+    pub verdicts: Arc<Verdicts>,
     /// Asks the supervisor to read the configuration anew.
     pub reload: Box<dyn Fn() -> ReloadFuture + Send + Sync>,
 }

@@ -1,10 +1,11 @@
 //! The pages of the admin listener: which path shows what, with which status. What they show is made in `metrics` and
 //! `view`.
 
+use super::upstreams::{self, Query, Refused};
 use super::{AdminState, ReloadOutcome, guard, metrics, view};
 use crate::snapshot::Phase;
 use crate::telemetry::prometheus;
-use axum::extract::State;
+use axum::extract::{Path, Query as InQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -27,7 +28,10 @@ Ringgate admin
   GET  /snapshot  what is in force, with its generation
   GET  /drain     what drains: since when, and how much is left
   GET  /workers   counters of each worker
+  GET  /upstreams how every endpoint stands, why, since when, and what would bring it back
   POST /reload    read the configuration anew: all of it applies or none
+  POST /upstreams/NAME/ACTION?endpoint=ADDRESS
+                  drain, disable or return an endpoint, or give it a weight (&weight=N, or &weight=configured)
 ";
 
 #[derive(Clone)]
@@ -46,6 +50,8 @@ pub(super) fn pages(state: Arc<AdminState>) -> Router {
         .route("/snapshot", get(snapshot_page))
         .route("/drain", get(drain_page))
         .route("/workers", get(workers_page))
+        .route("/upstreams", get(upstreams_page))
+        .route("/upstreams/{upstream}/{action}", post(operate))
         .route("/reload", post(reload))
         .layer(middleware::from_fn(guard::guard))
         .with_state(Shown { state, making: Arc::new(Semaphore::new(1)) })
@@ -76,6 +82,23 @@ async fn drain_page(State(shown): State<Shown>) -> Response {
 
 async fn workers_page(State(shown): State<Shown>) -> Response {
     make(&shown, |state| view::workers(&state.workers)).await.map(Json).into_response()
+}
+
+async fn upstreams_page(State(shown): State<Shown>) -> Response {
+    make(&shown, upstreams::all).await.map(Json).into_response()
+}
+
+/// 200 and how the endpoint stands now; 400 or 404 and what is wrong.
+async fn operate(
+    State(shown): State<Shown>,
+    Path((upstream, action)): Path<(String, String)>,
+    InQuery(query): InQuery<Query>,
+) -> Response {
+    match upstreams::operate(&shown.state, &upstream, &action, &query) {
+        Ok(endpoint) => Json(endpoint).into_response(),
+        Err(Refused::Malformed(why)) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+        Err(Refused::Missing(why)) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
+    }
 }
 
 /// Makes a page off the runtime's own thread, which must go on answering `/ready`.

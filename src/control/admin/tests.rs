@@ -8,15 +8,14 @@ use crate::snapshot::{
     ConnectSettings, Destination, Listener, Phase, Protocol, Route, Snapshot, SocketSettings, TcpSettings, Upstream,
 };
 use crate::telemetry::prometheus::strict;
-use crate::upstream::{Endpoint, Registry, Transport, UpstreamIndex};
+use crate::upstream::{Endpoint, EndpointState, Registry, Standing, Transport, UpstreamIndex};
 use serde_json::Value;
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// One tcp listener "web \"quoted\"", one route of the name "api", `endpoints` endpoints.
 fn snapshot(endpoints: u16) -> Snapshot {
-    let mut registry = Registry::new(2);
-    let second = Duration::from_secs(1);
+    let (mut registry, second) = (Registry::new(2), Duration::from_secs(1));
     let name = "web \"quoted\"".to_owned();
     let address = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
     let identity = registry.listener(&name, &address, Transport::Stream);
@@ -57,6 +56,9 @@ fn snapshot(endpoints: u16) -> Snapshot {
         connect: ConnectSettings::default(),
         proxy_protocol: None,
         probe: None,
+        health: Default::default(),
+        rule: Default::default(),
+        rejection: Default::default(),
     };
     Snapshot {
         generation: 4,
@@ -84,9 +86,11 @@ fn snapshot(endpoints: u16) -> Snapshot {
 }
 
 fn state(endpoints: u16) -> AdminState {
+    let published = Arc::new(Published::new(snapshot(endpoints)));
     AdminState {
         budget: crate::base::heap::Budget::unlimited(),
-        published: Arc::new(Published::new(snapshot(endpoints))),
+        verdicts: crate::control::health::Verdicts::new(published.clone()),
+        published,
         started: Arc::new(AtomicBool::new(true)),
         engine: "epoll",
         workers: Arc::new(Sharded::new(2)),
@@ -184,7 +188,7 @@ fn ten_thousand_endpoints_are_one_valid_page() {
     let series = strict::parse(&page).unwrap();
     assert!(series.len() > 100_000);
     // The page was given enough room at first.
-    assert!(page.len() < 100_000 * 130, "{}", page.len());
+    assert!(page.len() < 160_000 * 130, "{}", page.len());
 }
 
 #[tokio::test]
@@ -203,6 +207,39 @@ async fn the_snapshot_in_force_is_shown() {
     let workers = ask(address, "GET", "/workers").await.json();
     assert_eq!(workers[1]["worker"], 1);
     assert_eq!(workers[1]["engine_turns"], 0);
+}
+
+#[tokio::test]
+async fn operators_say_what_becomes_of_an_endpoint() {
+    let state = Arc::new(state(3));
+    let snapshot = state.published.load();
+    let standing = |index: usize| snapshot.upstreams[0].endpoints[index].identity.condition.load();
+    let address = start(state.clone()).await;
+    let shown = ask(address, "GET", "/upstreams").await.json();
+    assert_eq!((&shown[0]["name"], &shown[0]["endpoints"][2]["state"]), (&"api".into(), &"serving".into()));
+    let post = async |path: &str| ask(address, "POST", &format!("/upstreams/{path}")).await;
+    let drained = post("api/drain?endpoint=10.0.0.1:2").await.json();
+    assert_eq!((&drained["state"], &drained["back"]), (&"draining".into(), &"an operator's `return`".into()));
+    assert_eq!(standing(1).state, EndpointState::Draining);
+    post("api/disable?endpoint=10.0.0.1:1").await;
+    assert_eq!((standing(0).state, standing(0).weight), (EndpointState::Down, Some(0)));
+    assert_eq!(post("api/weight?endpoint=10.0.0.1:3&weight=9").await.json()["weight"], 9);
+    assert_eq!(standing(2).weight, Some(9));
+    for endpoint in 1..=3 {
+        assert_eq!(post(&format!("api/return?endpoint=10.0.0.1:{endpoint}")).await.json()["weight"], 5);
+    }
+    assert_eq!((0..3).map(standing).filter(|standing| *standing == Standing::default()).count(), 3);
+    for (path, status, why) in [
+        ("api/drain", 400, "?endpoint=ADDRESS"),
+        ("api/sink?endpoint=10.0.0.1:1", 400, "drain, disable, return and weight"),
+        ("api/weight?endpoint=10.0.0.1:1&weight=70000", 400, "0 to 65535"),
+        ("web/drain?endpoint=10.0.0.1:1", 404, "no upstream `web`; there is api"),
+        ("api/drain?endpoint=10.0.0.1:9", 404, "there is 10.0.0.1:1, 10.0.0.1:2"),
+    ] {
+        let refused = post(path).await;
+        assert!(refused.status == status && refused.body.contains(why), "{path}: {} {}", refused.status, refused.body);
+    }
+    assert_eq!(ask(address, "GET", "/upstreams/api/drain?endpoint=10.0.0.1:1").await.status, 405);
 }
 
 #[tokio::test]

@@ -85,6 +85,9 @@ fn compile_upstream(upstream: UpstreamSettings, registry: &mut Registry) -> Upst
         connect: upstream.connect,
         proxy_protocol: upstream.proxy_protocol,
         probe: upstream.probe,
+        rule: upstream.health.rule(),
+        health: upstream.health,
+        rejection: upstream.rejection,
     }
 }
 

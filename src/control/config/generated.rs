@@ -102,6 +102,7 @@ fn range(kind: &Kind) -> String {
         Kind::DurationOrOff { min, max } => format!("{} to {}, or \"off\"", duration_text(*min), duration_text(*max)),
         Kind::Rate { max } => format!("\"off\", or up to {}/s", size_text(*max)),
         Kind::Percent { min, max } => format!("{} to {}", percent_text(*min), percent_text(*max)),
+        Kind::PercentOrOff { min, max } => format!("{} to {}, or \"off\"", percent_text(*min), percent_text(*max)),
         Kind::Choice(words) | Kind::Words(Word::Of(words)) => {
             words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
         }
@@ -184,6 +185,7 @@ fn kind_schema(key: &Key) -> Value {
         Kind::DurationOrOff { .. } => json!({ "type": "string", "pattern": "^(([0-9]+(d|h|m|s|ms))+|off)$" }),
         Kind::Rate { .. } => json!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB|TiB)/s|off)$" }),
         Kind::Percent { .. } => json!({ "type": "string", "pattern": "^[0-9]+([.][0-9])?%$" }),
+        Kind::PercentOrOff { .. } => json!({ "type": "string", "pattern": "^([0-9]+([.][0-9])?%|off)$" }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Name => name,
         Kind::Text => json!({ "type": "string", "minLength": 1 }),

@@ -3,6 +3,8 @@
 //!
 //! A list, not logic: what a kind accepts is in `values`, what keys mean together in `check`.
 
+mod health;
+
 use crate::upstream::CLIENT_CONNECTIONS_MAX;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ pub struct Table {
 }
 
 /// One key.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub name: &'static str,
     pub kind: Kind,
@@ -29,7 +31,7 @@ pub struct Key {
 }
 
 /// Whether a key must be there, and what holds when it is not.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Presence {
     /// Must be there; the example is what `conf/ringgate.toml` shows.
     Required { example: &'static str },
@@ -40,7 +42,7 @@ pub enum Presence {
 }
 
 /// What values a key takes.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Boolean,
     Integer {
@@ -68,6 +70,11 @@ pub enum Kind {
     },
     /// A percentage; the limits are in thousandths.
     Percent {
+        min: u32,
+        max: u32,
+    },
+    /// The same, or the word "off".
+    PercentOrOff {
         min: u32,
         max: u32,
     },
@@ -598,6 +605,28 @@ pub static ROUTE: Table = Table {
 };
 
 pub static UPSTREAM: Table = Table {
+    title: OF_UPSTREAM.title,
+    help: OF_UPSTREAM.help,
+    keys: &joined::<{ OF_UPSTREAM.keys.len() + health::KEYS.len() }>(&[OF_UPSTREAM.keys, &health::KEYS]),
+};
+
+/// Lists of keys as one.
+const fn joined<const LEN: usize>(lists: &[&[Key]]) -> [Key; LEN] {
+    let mut all = [lists[0][0]; LEN];
+    let (mut list, mut to) = (0, 0);
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[to] = lists[list][at];
+            (at, to) = (at + 1, to + 1);
+        }
+        list += 1;
+    }
+    all
+}
+
+/// The keys of an upstream that have no file of their own.
+const OF_UPSTREAM: Table = Table {
     title: "[upstream.NAME]",
     help: "A named group of endpoints. Its NAME is what routes, logs and metrics call it.",
     keys: &[

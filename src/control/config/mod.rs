@@ -9,7 +9,7 @@
 //! | `keys` | every key, once, with kind, limits, default and help |
 //! | `files` | the file and its fragments, read and parsed |
 //! | `reader`, `values` | one table by its key list; the values that are written as strings |
-//! | `check`, `upstreams`, `balance`, `probes`, `listeners`, `sockets`, `routes`, `routers` | what the tables mean together |
+//! | `check`, `upstreams`, `balance`, `probes`, `listeners`, `sockets`, `routes`, `routers`, `health` | what the tables mean together |
 //! | `settings`, `compile` | the outcome, and the snapshot from it |
 //! | `report` | mistakes, for people and for programs |
 
@@ -17,6 +17,7 @@ mod balance;
 mod check;
 mod compile;
 mod files;
+mod health;
 pub mod keys;
 mod listeners;
 mod probes;

@@ -230,6 +230,34 @@ impl<'d, 'i> Reader<'d, 'i> {
         .unwrap_or_default()
     }
 
+    /// Thousandths; `None` is the word "off".
+    pub fn percent_or_off(&self, name: &str) -> Option<u32> {
+        let Some(Kind::PercentOrOff { min, max }) = self.spec(name).map(|key| &key.kind) else {
+            return None;
+        };
+        let read = |text: &str| match text {
+            "off" => Ok(None),
+            _ => values::percent(text).map(Some),
+        };
+        self.value(name, |value| {
+            let percent = self.text_as(value, name, "a percentage such as \"50%\", or \"off\"", read)?;
+            if percent.is_some_and(|percent| !(*min..=*max).contains(&percent)) {
+                let (least, most) = (values::percent_text(*min), values::percent_text(*max));
+                self.out_of_range(value, name, &least, &format!("{most}, or \"off\""));
+                return None;
+            }
+            Some(percent)
+        })
+        .flatten()
+    }
+
+    /// A text that is not empty.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let filled =
+            |text: &str| if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) };
+        self.text_with(name, "a string", filled).map(|text| text.value)
+    }
+
     /// The index of the word among those allowed.
     pub fn choice(&self, name: &str) -> usize {
         let Some(Kind::Choice(words)) = self.spec(name).map(|key| &key.kind) else {
@@ -409,8 +437,7 @@ impl<'d, 'i> Reader<'d, 'i> {
             DeValue::Table(_) => "a table",
         };
         let mistake = Mistake::error(title, self.place_of(value), format!("this is {given}"));
-        let of_units =
-            wanted.starts_with("a duration") || wanted.starts_with("a size") || wanted.starts_with("a percentage");
+        let of_units = ["a duration", "a size", "a percentage"].iter().any(|form| wanted.starts_with(form));
         let unquoted = matches!(value.get_ref(), DeValue::Integer(_)) && of_units;
         self.mistake(
             mistake.help_if_any(unquoted.then(|| "write it as a string, with its unit, in quotes".to_owned())),

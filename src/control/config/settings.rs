@@ -3,9 +3,9 @@
 
 use crate::balancer::Policy;
 use crate::base::{Address, Networks};
-use crate::health::Rate;
 use crate::health::probe::Probe;
-use crate::snapshot::{ConnectSettings, Destination, Protocol, ProxyHeader, SocketSettings};
+use crate::health::{HealthSettings, Rate};
+use crate::snapshot::{ConnectSettings, Destination, Protocol, ProxyHeader, Rejection, SocketSettings};
 use crate::telemetry::access_log;
 use crate::upstream::Placement;
 use std::net::SocketAddr;
@@ -122,4 +122,8 @@ pub struct UpstreamSettings {
     pub proxy_protocol: Option<ProxyHeader>,
     /// See [`crate::snapshot::Upstream::probe`].
     pub probe: Option<Arc<Probe>>,
+    /// See [`crate::snapshot::Upstream::health`].
+    pub health: HealthSettings,
+    /// See [`crate::snapshot::Upstream::rejection`].
+    pub rejection: Rejection,
 }

@@ -2,6 +2,7 @@
 
 use super::balance;
 use super::check::{Document, Names, Resolve, unknown_name};
+use super::health;
 use super::keys::{self, ENDPOINTS_MAX, PROXY_TLVS, SPLIT_PARTS_MAX, UPSTREAMS_MAX};
 use super::probes::{self, Probed};
 use super::reader::{Placed, Reader};
@@ -11,7 +12,8 @@ use super::sockets;
 use super::values::{self, EndpointAddress, shown};
 use crate::balancer::{Balance, Policy};
 use crate::base::Address;
-use crate::snapshot::{ConnectSettings, Destination, ProxyExtensions, ProxyHeader};
+use crate::health::HealthSettings;
+use crate::snapshot::{ConnectSettings, Destination, ProxyExtensions, ProxyHeader, Rejection};
 use crate::upstream::{Placement, UpstreamIndex};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -57,7 +59,30 @@ impl<'d> Upstreams<'d> {
                 upstreams.add(top, key.get_ref(), place, value, &mut resolver);
             }
         }
+        upstreams.find_fallbacks(tops);
         upstreams
+    }
+
+    /// The upstreams that others fall back to, once all of them are known.
+    fn find_fallbacks(&mut self, tops: &[Reader<'d, '_>]) {
+        for top in tops {
+            let Some(DeValue::Table(tables)) = top.raw("upstream").map(Spanned::get_ref) else { continue };
+            for (key, value) in tables {
+                let of = self.names.get(key.get_ref());
+                let DeValue::Table(entries) = value.get_ref() else { continue };
+                let Some(DeValue::String(name)) = entries.get("breaker_fallback").map(Spanned::get_ref) else {
+                    continue;
+                };
+                let place = top.place_of(&entries["breaker_fallback"]);
+                let found = self.index(name, place.clone());
+                if found.is_some_and(|found| of == Some(found.0 as usize)) {
+                    let title = "an upstream cannot fall back to itself";
+                    self.mistakes.push(Mistake::error(title, place, "this is the upstream that is rejected"));
+                } else if let Some(settings) = of.and_then(|of| self.settings.get_mut(of)) {
+                    settings.rejection.fallback = found;
+                }
+            }
+        }
     }
 
     fn add(
@@ -181,6 +206,8 @@ fn stand_in(name: &str) -> UpstreamSettings {
         connect: ConnectSettings::default(),
         proxy_protocol: None,
         probe: None,
+        health: HealthSettings::default(),
+        rejection: Rejection::default(),
     }
 }
 
@@ -209,6 +236,8 @@ fn read_one(
         drain_timeout: reader.duration_or_off("drain_timeout"),
         proxy_protocol,
         probe,
+        health: health::read(reader),
+        rejection: health::rejection(reader),
     }
 }
 

@@ -22,6 +22,7 @@ pub use thread::ControlThread;
 
 use super::admin::ReloadOutcome;
 use super::config::{self, Loaded, ProcessSettings, Report};
+use super::health::Verdicts;
 use super::memory::{Contract, Sizes};
 use crate::base::heap::Budget;
 use crate::snapshot::{Phase, Published};
@@ -32,8 +33,11 @@ use changes::Changes;
 use retired::Retired;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Notify};
+
+/// How long endpoints go without being judged after that has failed.
+const JUDGE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Wakes one worker out of its wait, so that it looks at [`Published`].
 pub type Waker = Box<dyn Fn() + Send + Sync>;
@@ -59,6 +63,8 @@ pub struct Start {
     pub sizes: Sizes,
     /// Shows what drains.
     pub drains: Arc<Drains>,
+    /// Judges the endpoints of each snapshot.
+    pub verdicts: Arc<Verdicts>,
 }
 
 /// What the present configuration says outside of the snapshot.
@@ -89,6 +95,7 @@ pub struct Supervisor {
     budget: Arc<Budget>,
     sizes: Sizes,
     drains: Arc<Drains>,
+    verdicts: Arc<Verdicts>,
     /// Held for the whole of a reload: one at a time.
     state: Mutex<State>,
     /// Asks [`run`](Supervisor::run) for a reload; several requests before it gets to it are one.
@@ -122,6 +129,7 @@ impl Supervisor {
             budget: start.budget,
             sizes: start.sizes,
             drains: start.drains,
+            verdicts: start.verdicts,
             state: Mutex::new(State { running: start.running, registry: start.registry, retired: Arc::default() }),
             wanted: Notify::new(),
             watched_changed: Notify::new(),
@@ -173,6 +181,7 @@ impl Supervisor {
             log::warn!("{warning}");
         }
         let text = Changes::between(&old, &snapshot).to_string();
+        self.verdicts.follow(&snapshot);
         self.published.publish(Arc::clone(&snapshot));
         // For conditions that changed while it was made.
         snapshot.upstreams.iter().for_each(|upstream| {
@@ -228,9 +237,11 @@ impl Supervisor {
         Ok(async move {
             let watch = tokio::spawn(watch::run(Arc::clone(&self), known));
             let reloads = tokio::spawn(Arc::clone(&self).reload_when_wanted());
+            let verdicts = tokio::spawn(judge(Arc::clone(&self.verdicts)));
             signals::run(&self, signals).await;
             watch.abort();
             reloads.abort();
+            verdicts.abort();
         })
     }
 
@@ -274,6 +285,20 @@ impl Supervisor {
 
     fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+}
+
+/// Judges endpoints for the life of the process, whatever happens to one look.
+async fn judge(verdicts: Arc<Verdicts>) {
+    loop {
+        let verdicts = Arc::clone(&verdicts);
+        match tokio::spawn(async move { verdicts.run().await }).await {
+            Ok(Err(error)) => log::error!("endpoints are not judged: {error}; trying again"),
+            Ok(Ok(never)) => match never {},
+            Err(end) if end.is_cancelled() => return,
+            Err(_) => log::error!("judging endpoints panicked; this is a bug"),
+        }
+        tokio::time::sleep(JUDGE_AGAIN).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::config::{compile, load};
+use crate::control::health::Verdicts;
 use crate::telemetry::LogStats;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -65,11 +66,13 @@ fn started_with(text: &str) -> Fixture {
         counted.fetch_add(1, Ordering::Relaxed);
         told.notify_one();
     });
+    let in_force = Arc::new(Published::new(snapshot));
     let supervisor = Supervisor::new(Start {
         file: Some(file),
         running,
         registry,
-        published: Arc::new(Published::new(snapshot)),
+        verdicts: Verdicts::new(Arc::clone(&in_force)),
+        published: in_force,
         wakers: vec![wake],
         log: Arc::new(log),
         stats: Arc::clone(&stats),
