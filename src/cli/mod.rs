@@ -10,6 +10,7 @@ pub mod demo;
 mod memory;
 pub mod reload;
 pub mod run;
+pub mod simulate;
 pub mod version;
 
 use crate::control::config::Report;
@@ -56,6 +57,7 @@ enum Command {
     Reload(reload::ReloadArguments),
     Demo(demo::DemoArguments),
     Bench(bench::BenchArguments),
+    Simulate(simulate::SimulateArguments),
     Version(version::VersionArguments),
     Completions(completions::CompletionsArguments),
 }
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     }

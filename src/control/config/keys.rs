@@ -139,7 +139,7 @@ pub const LISTENERS_MAX: usize = 1_024;
 pub const ROUTES_MAX: usize = 65_536;
 pub const UPSTREAMS_MAX: usize = 65_536;
 /// Endpoints of one upstream, after host names are resolved.
-pub const ENDPOINTS_MAX: usize = 4_096;
+pub const ENDPOINTS_MAX: usize = 16_384;
 pub const ENDPOINT_WEIGHT_MAX: u64 = 65_535;
 /// Of an endpoint. Each priority may be a group of its own that is looked at with each pick.
 pub const PRIORITY_MAX: u64 = 15;
