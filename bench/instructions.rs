@@ -12,7 +12,8 @@ mod protocol;
 #[allow(dead_code)]
 mod router;
 
-use ringgate::balancer::{Ask, Balance, Picker, Plan, Policy};
+use ringgate::balancer::{Balance, Picker, Plan, Policy};
+use ringgate::base::Instant;
 use ringgate::protocol::http::{Method, PathPolicy, RequestHead, ResponseHead, Version};
 use ringgate::protocol::http1::{
     Forwarding, HeadLimits, ResponseOptions, parse_request, parse_response, write_request, write_response,
@@ -35,9 +36,21 @@ const CASES: &[(&str, Case)] = &[
     ("response_write", response_write),
     ("route_of_1", |times| route(1, times)),
     ("route_of_1000", |times| route(1000, times)),
-    ("pick_round_robin_of_1000", |times| pick(Balance::RoundRobin, times)),
-    ("pick_least_request_of_1000", |times| pick(Balance::LeastRequest, times)),
-    ("pick_random_of_1000", |times| pick(Balance::Random, times)),
+    ("pick_least_request_of_10", |times| pick(Balance::LeastRequest, 10, times)),
+    ("pick_least_request_of_1000", |times| pick(Balance::LeastRequest, 1000, times)),
+    ("pick_least_request_of_10000", |times| pick(Balance::LeastRequest, 10_000, times)),
+    ("pick_round_robin_of_10", |times| pick(Balance::RoundRobin, 10, times)),
+    ("pick_round_robin_of_1000", |times| pick(Balance::RoundRobin, 1000, times)),
+    ("pick_round_robin_of_10000", |times| pick(Balance::RoundRobin, 10_000, times)),
+    ("pick_random_of_1000", |times| pick(Balance::Random, 1000, times)),
+    ("pick_peak_ewma_of_10", |times| pick(Balance::PeakEwma, 10, times)),
+    ("pick_peak_ewma_of_10000", |times| pick(Balance::PeakEwma, 10_000, times)),
+    ("pick_maglev_of_10", |times| pick(Balance::Maglev, 10, times)),
+    ("pick_maglev_of_10000", |times| pick(Balance::Maglev, 10_000, times)),
+    ("pick_ring_hash_of_10", |times| pick(Balance::RingHash, 10, times)),
+    ("pick_ring_hash_of_10000", |times| pick(Balance::RingHash, 10_000, times)),
+    ("pick_rendezvous_of_10", |times| pick(Balance::Rendezvous, 10, times)),
+    ("latency_observe", latency_observe),
     ("histogram_record", histogram_record),
     ("outcome_note", outcome_note),
 ];
@@ -117,13 +130,21 @@ fn route(routes: u32, times: u64) {
     }
 }
 
-fn pick(balance: Balance, times: u64) {
-    let endpoints = balancer::endpoints(1000, |index| 1 + index % 100);
+fn pick(balance: Balance, count: u32, times: u64) {
+    let endpoints = balancer::endpoints(count, |index| 1 + index % 100);
     let plan = Plan::new(Arc::new(Policy::new(balance)), &endpoints);
     let mut picker = Picker::default();
     for random in 0..times {
         let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        black_box(picker.pick(black_box(&plan), &endpoints, &Ask { tried: &[], random }));
+        black_box(picker.pick(black_box(&plan), &endpoints, &balancer::ask(random)));
+    }
+}
+
+fn latency_observe(times: u64) {
+    let (policy, endpoints) = (Policy::new(Balance::PeakEwma), balancer::endpoints(1, |_| 1));
+    for time in 0..times {
+        let latency = Some(Duration::from_micros(time % 1000));
+        policy.observe(black_box(&endpoints[0].identity), latency, Instant(time << 20));
     }
 }
 

@@ -2,7 +2,7 @@
 //! generation number. Compiled by `control`, read by workers. No behaviour lives here
 //! beyond the swap itself ([`Published`]).
 
-use crate::balancer::{Planned, Policy};
+use crate::balancer::{Planned, Policy, Sticky};
 use crate::base::{Address, Bell, Networks, Sharded};
 use crate::health::probe::Probe;
 use crate::health::{HealthSettings, PaceRule, Rate};
@@ -217,6 +217,8 @@ pub struct Route {
     pub name: String,
     /// Where its requests go.
     pub destination: Destination,
+    /// The part of an upstream that they go to, where that is not all of it: 1 is the first of its `subsets`.
+    pub subsets: Box<[(UpstreamIndex, u32)]>,
     /// From the request head received to the response head received; all attempts together.
     pub response_head_timeout: Duration,
     /// Silence of the endpoint within a response body.
@@ -240,6 +242,10 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Which of them take requests now, and in what proportion.
     pub plan: Planned,
+    /// The same for each set of labels that a route asks for.
+    pub subsets: Box<[Planned]>,
+    /// The cookies of sticky sessions.
+    pub sticky: Option<Sticky>,
     /// From the start of one connection attempt to its end.
     pub connect_timeout: Duration,
     /// Further attempts after the first, each on an endpoint not tried yet.
@@ -286,9 +292,18 @@ impl Default for Rejection {
 }
 
 impl Upstream {
+    /// The plan of one part of the endpoints: 0 is all of them.
+    pub fn plan_of(&self, subset: u32) -> Option<&Planned> {
+        match subset.checked_sub(1) {
+            None => Some(&self.plan),
+            Some(subset) => self.subsets.get(subset as usize),
+        }
+    }
+
     /// Follows the conditions of the endpoints: whoever has changed one calls this. False if nothing is to be done.
     pub fn replan(&self) -> bool {
-        self.plan.replan(&self.endpoints)
+        let changed = self.plan.replan(&self.endpoints);
+        self.subsets.iter().fold(changed, |changed, subset| subset.replan(&self.endpoints) | changed)
     }
 }
 

@@ -1,7 +1,8 @@
 //! One pick among few and many endpoints, of equal and of different weights.
 
 use criterion::Criterion;
-use ringgate::balancer::{Ask, Balance, Picker, Plan, Policy};
+use ringgate::balancer::{Affinity, Ask, Balance, Picker, Plan, Policy};
+use ringgate::base::Instant;
 use ringgate::upstream::{Endpoint, EndpointIdentity};
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,12 +19,16 @@ pub fn endpoints(count: u32, weight: impl Fn(u32) -> u32) -> Vec<Endpoint> {
     (0..count).map(endpoint).collect()
 }
 
+/// Every request has another key.
+pub fn ask(random: u64) -> Ask<'static> {
+    let affinity = Affinity { key: Some(random), kept: None };
+    Ask { tried: &[], random, now: Instant(random >> 20), affinity, in_flight: 1 }
+}
+
 pub fn pick(criterion: &mut Criterion) {
-    for (name, balance) in
-        [("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest), ("random", Balance::Random)]
-    {
-        let mut group = criterion.benchmark_group(name);
-        for count in [3, 1000, 10_000] {
+    for balance in Balance::ALL {
+        let mut group = criterion.benchmark_group(balance.name());
+        for count in [10, 1000, 10_000] {
             for (weights, modulus) in [("equal", 1), ("weighted", 100)] {
                 let endpoints = endpoints(count, |index| 1 + index % modulus);
                 let plan = Plan::new(Arc::new(Policy::new(balance)), &endpoints);
@@ -32,7 +37,7 @@ pub fn pick(criterion: &mut Criterion) {
                 group.bench_function(format!("{count} {weights}"), |bencher| {
                     bencher.iter(|| {
                         random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                        picker.pick(black_box(&plan), &endpoints, &Ask { tried: &[], random })
+                        picker.pick(black_box(&plan), &endpoints, &ask(random))
                     });
                 });
             }

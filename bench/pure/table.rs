@@ -17,6 +17,8 @@ fn snapshot(generation: u64) -> Snapshot {
         identity: Arc::new(UpstreamIdentity::new(&format!("upstream-{index}"), 1)),
         plan: Planned::new(Arc::clone(&policy), &endpoints(10, |_| 1)),
         policy: Arc::clone(&policy),
+        subsets: Box::default(),
+        sticky: None,
         endpoints: endpoints(10, |_| 1),
         connect_timeout: Duration::from_secs(1),
         retries: 1,

@@ -3,65 +3,40 @@
 //! Control makes a [`Plan`] of an upstream's endpoints and their conditions; `connection` keeps one [`Picker`] for each
 //! worker and upstream of a snapshot, and asks it once per attempt.
 
+mod choice;
+mod consistent;
+mod hash;
+mod latency;
 mod least_request;
 mod levels;
+mod maglev;
 mod plan;
 mod planned;
+mod policy;
 mod random;
+mod rendezvous;
+mod ring;
 mod round_robin;
+mod secret;
+mod sticky;
 mod weighted;
 
 #[cfg(test)]
 mod tests;
 
+pub use hash::HashSeed;
 pub use levels::ONE;
 pub use plan::Plan;
 pub use planned::Planned;
+pub use policy::{Balance, Fail, HashKey, Policy};
+pub use rendezvous::RENDEZVOUS_ENDPOINTS_MAX;
+pub use sticky::{SameSite, Secure, Sticky, StickyKey, StickyPolicy};
 
+use crate::base::Instant;
 use crate::upstream::Endpoint;
 use plan::Group;
 use round_robin::RoundRobin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// How an endpoint is picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, each in proportion to its weight.
-    RoundRobin,
-    /// The less loaded of two that chance proposes.
-    LeastRequest,
-    /// By chance, in proportion to weight.
-    Random,
-}
-
-/// What becomes of a request when no endpoint serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fail {
-    /// It is tried with an endpoint that is ejected or down: verdicts may be wrong. Draining and disabled ones are left alone.
-    Open,
-    /// It is refused at once.
-    Closed,
-}
-
-/// All that a configuration says of how an upstream's endpoints are picked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    pub balance: Balance,
-    pub fail: Fail,
-    /// Where the gateway is; endpoints of the same zone are preferred.
-    pub zone: Option<Arc<str>>,
-    /// By how much the endpoints of a level may be asked for more than their part before the next level helps, in
-    /// thousandths; [`ONE`] or more.
-    pub overprovisioning: u32,
-}
-
-impl Policy {
-    /// As a configuration that says nothing else.
-    pub fn new(balance: Balance) -> Policy {
-        Policy { balance, fail: Fail::Open, zone: None, overprovisioning: 1400 }
-    }
-}
 
 /// What is asked of a picker for one attempt.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +45,19 @@ pub struct Ask<'a> {
     pub tried: &'a [u32],
     /// A fresh number.
     pub random: u64,
+    pub now: Instant,
+    pub affinity: Affinity,
+    /// What the upstream has in flight, all endpoints and workers together; only where `hash_load_max` asks for it.
+    pub in_flight: u64,
+}
+
+/// What binds a request to an endpoint, if anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// The hash of its key, for balances by key.
+    pub key: Option<u64>,
+    /// The endpoint that its cookie names.
+    pub kept: Option<u32>,
 }
 
 /// What one worker keeps of one upstream between picks.
@@ -90,7 +78,14 @@ impl Picker {
         if self.epoch != plan.epoch {
             self.follow(plan, ask.random);
         }
-        let first = plan.group_at(mix(!ask.random));
+        let Affinity { key, kept } = ask.affinity;
+        if let Some(index) = kept.map(|index| index as usize)
+            && plan.weight(index) > 0
+            && !is_tried(ask.tried, index)
+        {
+            return Some(index).filter(|index| *index < endpoints.len());
+        }
+        let first = plan.group_at(mix(!key.unwrap_or(ask.random)));
         let picked = self.pick_of(plan, first, endpoints, ask).or_else(|| {
             let others = (0..plan.groups.len()).filter(|group| *group != first);
             others.into_iter().find_map(|group| self.pick_of(plan, group, endpoints, ask))
@@ -106,6 +101,13 @@ impl Picker {
             Balance::RoundRobin => self.rounds.get_mut(at)?.pick(plan, group, ask.tried, ask.random),
             Balance::LeastRequest => least_request::pick(plan, group, endpoints, ask.tried, ask.random),
             Balance::Random => random::pick(plan, group, ask.tried, ask.random),
+            Balance::PeakEwma | Balance::LeastTime => {
+                latency::pick(plan, group, endpoints, (ask.tried, ask.random), ask.now)
+            }
+            Balance::Maglev | Balance::RingHash | Balance::Rendezvous => match ask.affinity.key {
+                Some(key) => consistent::pick(plan, group, endpoints, (ask.tried, key), ask.in_flight),
+                None => random::pick(plan, group, ask.tried, ask.random),
+            },
         }
     }
 

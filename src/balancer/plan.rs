@@ -5,6 +5,7 @@
 //! the traffic and an endpoint within it by the balance; where the group has none left that was not tried, the next
 //! group in the order of preference is asked.
 
+use super::consistent::Table;
 use super::levels::{self, Capacity, Rank};
 use super::weighted::Weighted;
 use super::{Fail, Policy, below, is_tried, mix};
@@ -25,6 +26,10 @@ pub struct Plan {
     standings: Box<[Standing]>,
     /// By endpoint: its weight times its share, in thousandths; 0 where it is not picked.
     weights: Box<[u32]>,
+    /// By endpoint, for balances by key: the hash of its address.
+    hashes: Arc<[u64]>,
+    /// By endpoint, for balances by a table: the thousandths of its keys that it takes, against the one that takes most.
+    admitted: Box<[u16]>,
     /// In the order of preference. The same endpoints make the same groups whatever their conditions.
     pub(super) groups: Box<[Group]>,
     fails_open: bool,
@@ -35,37 +40,111 @@ pub struct Plan {
 pub(super) struct Group {
     /// Where its share of the traffic ends, of 2³²: it begins where that of the group before it ends.
     until: u64,
+    /// The share itself.
+    pub share: u64,
+    /// The sum of its members' weights, and the mean.
+    pub weight: u64,
+    pub mean_weight: f32,
     /// Indexes of those endpoints that can be picked, in their order.
     pub members: Box<[u32]>,
     /// Draws a place in `members`.
     pub draw: Weighted,
+    /// For balances by a table: where keys are looked up.
+    pub table: Option<Arc<Table>>,
 }
 
 impl Plan {
     /// The first plan of an upstream.
     pub fn new(policy: Arc<Policy>, endpoints: &[Endpoint]) -> Plan {
-        Plan::of(policy, endpoints, standings(endpoints), 1)
+        Plan::of(policy, endpoints, standings(endpoints), None)
     }
 
     /// The plan that follows this one, if the conditions are others now.
     pub(super) fn next(&self, endpoints: &[Endpoint]) -> Option<Plan> {
         let standings = standings(endpoints);
         let changed = *standings != *self.standings;
-        changed.then(|| Plan::of(self.policy.clone(), endpoints, standings, self.epoch + 1))
+        changed.then(|| Plan::of(self.policy.clone(), endpoints, standings, Some(self)))
     }
 
-    fn of(policy: Arc<Policy>, endpoints: &[Endpoint], standings: Box<[Standing]>, epoch: u64) -> Plan {
-        let wholes: Vec<u32> = endpoints.iter().zip(&standings).map(|(of, standing)| whole(of, standing)).collect();
+    fn of(policy: Arc<Policy>, endpoints: &[Endpoint], standings: Box<[Standing]>, before: Option<&Plan>) -> Plan {
+        let of_endpoint = endpoints.iter().zip(&standings);
+        let wholes: Vec<u32> = of_endpoint.map(|(endpoint, standing)| whole(&policy, endpoint, standing)).collect();
         let mut weights: Box<[u32]> = wholes.iter().zip(&standings).map(|(whole, of)| effective(*whole, of)).collect();
         let fails_open = policy.fail == Fail::Open && weights.iter().all(|weight| *weight == 0);
         if fails_open {
             weights = wholes.iter().zip(&standings).map(|(whole, of)| last_resort(*whole, of)).collect();
         }
-        let groups = groups(&policy, endpoints, &wholes, &weights);
-        Plan { policy, epoch, standings, weights, groups, fails_open }
+        let hashes = match before {
+            Some(before) => before.hashes.clone(),
+            None if policy.balance.is_keyed() => policy.hash_seed.endpoints(endpoints).into(),
+            None => Arc::default(),
+        };
+        let same_weight = |(a, b): (&Standing, &Standing)| a.weight == b.weight;
+        let tables = before.filter(|before| before.standings.iter().zip(&standings).all(same_weight));
+        let admitted = if fails_open { Box::default() } else { admitted(&policy, &wholes, &weights) };
+        let mut plan = Plan {
+            epoch: before.map_or(1, |before| before.epoch + 1),
+            groups: Box::default(),
+            policy,
+            standings,
+            weights,
+            hashes,
+            admitted,
+            fails_open,
+        };
+        plan.groups = plan.make_groups(endpoints, &wholes, tables);
+        plan
+    }
+
+    /// `before` has tables that hold still.
+    fn make_groups(&self, endpoints: &[Endpoint], wholes: &[u32], before: Option<&Plan>) -> Box<[Group]> {
+        let mut ranks: BTreeMap<Rank, Vec<u32>> = BTreeMap::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            ranks.entry(rank(&self.policy, endpoint)).or_default().push(index as u32);
+        }
+        let sum = |of: &[u32], indexes: &[u32]| indexes.iter().map(|index| u64::from(of[*index as usize])).sum();
+        let capacity = |(rank, all): (&Rank, &Vec<u32>)| Capacity {
+            rank: *rank,
+            whole: sum(wholes, all),
+            available: sum(&self.weights, all),
+        };
+        let capacities: Vec<Capacity> = ranks.iter().map(capacity).collect();
+        let shares = levels::shares(&capacities, self.policy.overprovisioning);
+        let mut until = 0;
+        let groups = ranks.into_values().zip(shares).enumerate().map(|(at, (all, share))| {
+            until += share;
+            let table = match before.and_then(|before| before.groups.get(at)) {
+                Some(group) => group.table.clone(),
+                None => self.table(&all, wholes),
+            };
+            let members = all.into_iter().filter(|index| self.weight(*index as usize) > 0).collect();
+            self.group(members, (share, until), table)
+        });
+        groups.collect()
+    }
+
+    fn group(&self, members: Box<[u32]>, (share, until): (u64, u64), table: Option<Arc<Table>>) -> Group {
+        let weights: Vec<u32> = members.iter().map(|index| self.weight(*index as usize)).collect();
+        let weight = weights.iter().map(|weight| u64::from(*weight)).sum();
+        Group {
+            until,
+            share,
+            weight,
+            mean_weight: weight as f32 / members.len().max(1) as f32,
+            draw: Weighted::new(&weights),
+            members,
+            table,
+        }
+    }
+
+    fn table(&self, all: &[u32], wholes: &[u32]) -> Option<Arc<Table>> {
+        let of =
+            |index: &u32| (*index, self.hash_of(*index as usize), wholes.get(*index as usize).copied().unwrap_or(0));
+        Table::new(self.policy.balance, all.iter().map(of).filter(|(_, _, weight)| *weight > 0)).map(Arc::new)
     }
 
     /// The weight of an endpoint while this plan is in force, in thousandths of a configured one; 0: it is not picked.
+    #[inline]
     pub fn weight(&self, index: usize) -> u32 {
         self.weights.get(index).copied().unwrap_or(0)
     }
@@ -80,7 +159,23 @@ impl Plan {
         self.fails_open
     }
 
+    /// The hash of an endpoint's address, for balances by key.
+    #[inline]
+    pub(super) fn hash_of(&self, index: usize) -> u64 {
+        self.hashes.get(index).copied().unwrap_or(0)
+    }
+
+    /// Whether a key that falls on an endpoint stays there while the endpoint takes a part of its keys.
+    #[inline]
+    pub(super) fn admits(&self, index: usize, key: u64) -> bool {
+        match self.admitted.get(index) {
+            None | Some(&WHOLE_SHARE) => true,
+            Some(part) => mix(key ^ self.hash_of(index)) % u64::from(WHOLE_SHARE) < u64::from(*part),
+        }
+    }
+
     /// The group that a request belongs to; `point` decides by the groups' shares.
+    #[inline]
     pub(super) fn group_at(&self, point: u64) -> usize {
         let point = point >> 32;
         self.groups.iter().position(|group| point < group.until).unwrap_or(0)
@@ -91,8 +186,16 @@ fn standings(endpoints: &[Endpoint]) -> Box<[Standing]> {
     endpoints.iter().map(|endpoint| endpoint.identity.condition.load()).collect()
 }
 
-/// What an endpoint weighs when it takes all that it can, in thousandths.
-fn whole(endpoint: &Endpoint, standing: &Standing) -> u32 {
+fn rank(policy: &Policy, endpoint: &Endpoint) -> Rank {
+    let place = &endpoint.placement;
+    Rank { backup: place.backup, priority: place.priority, remote: policy.zone.is_some() && place.zone != policy.zone }
+}
+
+/// What an endpoint weighs when it takes all that it can, in thousandths; 0 where it lacks the labels that are asked for.
+fn whole(policy: &Policy, endpoint: &Endpoint, standing: &Standing) -> u32 {
+    if !endpoint.placement.has(&policy.labels) {
+        return 0;
+    }
     standing.weight.map_or(endpoint.weight, u32::from).saturating_mul(u32::from(WHOLE_SHARE))
 }
 
@@ -111,28 +214,17 @@ fn last_resort(whole: u32, standing: &Standing) -> u32 {
     if standing.state == EndpointState::Draining { 0 } else { whole }
 }
 
-fn groups(policy: &Policy, endpoints: &[Endpoint], wholes: &[u32], weights: &[u32]) -> Box<[Group]> {
-    let mut ranks: BTreeMap<Rank, Vec<u32>> = BTreeMap::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let place = &endpoint.placement;
-        let remote = policy.zone.is_some() && place.zone != policy.zone;
-        let rank = Rank { backup: place.backup, priority: place.priority, remote };
-        ranks.entry(rank).or_default().push(index as u32);
+/// Tables are made of whole weights; what of its keys an endpoint takes is its share, against the largest share there is.
+fn admitted(policy: &Policy, wholes: &[u32], weights: &[u32]) -> Box<[u16]> {
+    if !policy.balance.has_table() {
+        return Box::default();
     }
-    let sum = |of: &[u32], indexes: &[u32]| indexes.iter().map(|index| u64::from(of[*index as usize])).sum();
-    let capacities: Vec<Capacity> = ranks
-        .iter()
-        .map(|(rank, all)| Capacity { rank: *rank, whole: sum(wholes, all), available: sum(weights, all) })
-        .collect();
-    let shares = levels::shares(&capacities, policy.overprovisioning);
-    let mut until = 0;
-    let groups = ranks.into_values().zip(shares).map(|(all, share)| {
-        until += share;
-        let members: Box<[u32]> = all.into_iter().filter(|index| weights[*index as usize] > 0).collect();
-        let of_members: Vec<u32> = members.iter().map(|index| weights[*index as usize]).collect();
-        Group { until, draw: Weighted::new(&of_members), members }
-    });
-    groups.collect()
+    let share = |(whole, weight): (&u32, &u32)| {
+        (u64::from(*weight) * u64::from(WHOLE_SHARE)).checked_div(u64::from(*whole)).unwrap_or(0)
+    };
+    let most = wholes.iter().zip(weights).map(share).max().unwrap_or(0).max(1);
+    let part = |both| (share(both) * u64::from(WHOLE_SHARE)).div_ceil(most) as u16;
+    wholes.iter().zip(weights).map(part).collect()
 }
 
 impl Group {

@@ -247,6 +247,7 @@ impl Load {
 
     pub(super) fn new(endpoint: &Arc<EndpointIdentity>, worker: usize) -> Load {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        endpoint.upstream_in_flight.shard(worker).inc();
         let stats = endpoint.stats.shard(worker);
         stats.requests.inc();
         stats.requests_active.inc();
@@ -257,6 +258,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.upstream_in_flight.shard(self.worker).dec();
         self.endpoint.stats.shard(self.worker).requests_active.dec();
     }
 }

@@ -1,6 +1,7 @@
 //! What all connections of one worker share, and the worker's view of the snapshot.
 
 use super::admission::Answers;
+use super::affinity::Preference;
 use super::client::{Client, ListenerHandle};
 use super::drain::{self, EndpointDrains};
 use super::exchange::RequestId;
@@ -194,8 +195,11 @@ impl Context {
 /// A snapshot and what this worker adds to it.
 pub struct View {
     pub snapshot: Arc<Snapshot>,
-    /// Made when first used: a snapshot may have many upstreams that this worker never sends to.
+    /// Made when first used: a snapshot may have many upstreams that this worker never sends to. By upstream, and then by
+    /// the part of its endpoints.
     pickers: Vec<OnceCell<RefCell<Planned>>>,
+    /// Where an upstream's pickers begin.
+    first: Vec<u32>,
 }
 
 /// The plan of an upstream that this worker goes by, and its own state beside it.
@@ -206,21 +210,40 @@ struct Planned {
 
 impl View {
     fn new(snapshot: Arc<Snapshot>) -> Rc<View> {
-        let pickers = snapshot.upstreams.iter().map(|_| OnceCell::new()).collect();
-        Rc::new(View { snapshot, pickers })
+        let mut pickers = Vec::new();
+        let mut first = Vec::with_capacity(snapshot.upstreams.len());
+        for upstream in &snapshot.upstreams {
+            first.push(pickers.len() as u32);
+            pickers.resize_with(pickers.len() + 1 + upstream.subsets.len(), OnceCell::new);
+        }
+        Rc::new(View { snapshot, pickers, first })
     }
 
     /// The endpoint for the next attempt: an index into the upstream's endpoints.
-    pub(super) fn pick(&self, upstream: UpstreamIndex, tried: &[u32], engine: &Engine) -> Option<usize> {
+    pub(super) fn pick(
+        &self,
+        upstream: UpstreamIndex,
+        preference: Preference,
+        tried: &[u32],
+        engine: &Engine,
+    ) -> Option<usize> {
         let index = upstream.0 as usize;
         let settings = self.snapshot.upstreams.get(index)?;
-        let planned = || RefCell::new(Planned { plan: settings.plan.load(), picker: Picker::default() });
-        let mut planned = self.pickers.get(index)?.get_or_init(planned).borrow_mut();
-        if !settings.plan.is_current(&planned.plan) {
-            planned.plan = settings.plan.load();
+        let Preference { subset, affinity } = preference;
+        let in_force = settings.plan_of(subset)?;
+        let picker = self.pickers.get((*self.first.get(index)? + subset) as usize)?;
+        let planned = || RefCell::new(Planned { plan: in_force.load(), picker: Picker::default() });
+        let mut planned = picker.get_or_init(planned).borrow_mut();
+        if !in_force.is_current(&planned.plan) {
+            planned.plan = in_force.load();
         }
         let Planned { plan, picker } = &mut *planned;
-        picker.pick(plan, &settings.endpoints, &Ask { tried, random: engine.random() })
+        let in_flight = match settings.policy.hash_load_max {
+            Some(_) => settings.identity.in_flight.sum(|in_flight| in_flight.get().max(0) as u64),
+            None => 0,
+        };
+        let ask = Ask { tried, random: engine.random(), now: engine.now(), affinity, in_flight };
+        picker.pick(plan, &settings.endpoints, &ask)
     }
 
     /// The upstream that a destination means this time.

@@ -12,6 +12,7 @@
 //! | `http1` | HTTP/1 on either side: heads, bodies and trailers over a stream; the life of a client connection |
 //! | `exchange` | one request and its response, whatever version either side speaks |
 //! | `drain` | endpoints that have left: what is relayed to them ends by a deadline |
+//! | `affinity` | what binds a request to an endpoint: its key, its cookie, the labels of its route |
 //! | `connect` | a connection to an endpoint: an idle one, or a new one |
 //! | `breaker` | whether its breaker lets a request through to an upstream |
 //! | `announce` | the PROXY header that a new one begins with |
@@ -25,6 +26,7 @@
 //! No parsing of configuration, no decision that a pure module could make.
 
 mod admission;
+mod affinity;
 mod announce;
 mod breaker;
 mod client;

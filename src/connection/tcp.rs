@@ -1,5 +1,6 @@
 //! A connection of a tcp listener: pick, connect (again on another endpoint if need be), relay, log.
 
+use super::affinity::Preference;
 use super::announce::announcement;
 use super::breaker;
 use super::client::Client;
@@ -69,7 +70,7 @@ async fn begin(
     end.hello = hello;
     let connected = match is_rejected {
         true => Err(Failure::BreakerOpen),
-        false => connect(context, &view, upstream, client, &header, &mut end.attempts).await,
+        false => connect(context, &view, (upstream, route), client, &header, &mut end.attempts).await,
     };
     if connected.is_ok() {
         end.attempts.connected = Some(context.engine.now() - client.accepted);
@@ -178,7 +179,7 @@ impl Attempts {
 async fn connect(
     context: &Context,
     view: &Rc<View>,
-    upstream_index: Option<UpstreamIndex>,
+    (upstream_index, route): (Option<UpstreamIndex>, Option<&Route>),
     client: &Client,
     header: &[u8],
     attempts: &mut Attempts,
@@ -186,10 +187,13 @@ async fn connect(
     let upstream_index = upstream_index.ok_or(Failure::NoEndpoint)?;
     let upstream = view.snapshot.upstreams.get(upstream_index.0 as usize).ok_or(Failure::NoEndpoint)?;
     upstream.identity.stats.shard(context.worker).requests.inc();
+    let preference = Preference::of_client(route, (upstream_index, upstream), &client.address);
     let mut tried = Tried::default();
     let mut failure = Failure::NoEndpoint;
     while attempts.count <= upstream.retries {
-        let Some(index) = view.pick(upstream_index, tried.as_slice(), &context.engine) else { break };
+        let Some(index) = view.pick(upstream_index, preference, tried.as_slice(), &context.engine) else {
+            break;
+        };
         let endpoint = &upstream.endpoints[index].identity;
         if attempts.count > 0 {
             upstream.identity.stats.shard(context.worker).retries.inc();
@@ -199,11 +203,13 @@ async fn connect(
         let load = Load::new(endpoint, context.worker);
         let started = context.engine.now();
         let opened = UpstreamConnection::open(context, upstream, endpoint, client, Instant::NEVER, header, false);
-        match Box::pin(opened).await {
+        let opened = Box::pin(opened).await;
+        let now = context.engine.now();
+        upstream.policy.observe(endpoint, opened.is_ok().then(|| now - started), now);
+        match opened {
             Ok(connection) => {
                 endpoint.outcomes.note_connected();
-                let connect = context.engine.now() - started;
-                attempts.connect = Some((connect, upstream.identity.clone(), upstream.rule));
+                attempts.connect = Some((now - started, upstream.identity.clone(), upstream.rule));
                 return Ok((connection, load));
             }
             Err(error) => failure = error,

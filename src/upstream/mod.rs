@@ -5,6 +5,7 @@
 mod clients;
 mod condition;
 mod gate;
+mod latency;
 mod outcomes;
 mod probed;
 mod registry;
@@ -12,13 +13,15 @@ mod registry;
 pub use clients::{CLIENT_CONNECTIONS_MAX, ClientPlace, ClientTable, Counted};
 pub use condition::{Condition, EndpointState, Standing, WHOLE_SHARE};
 pub use gate::{Admission, BreakerGate, BreakerState};
+pub use latency::{Latency, Weighing};
 pub use outcomes::{OutcomeClass, OutcomeCounts, OutcomeRule, Outcomes, Streaks};
 pub use probed::{Probed, ProbedState};
 pub use registry::Registry;
 
-use crate::base::{Address, Instant, Sharded, SharedSocket};
+use crate::base::{Address, Gauge, Instant, Sharded, SharedSocket};
 use crate::telemetry::{EndpointStats, ListenerStats, ProbeStats, UdpStats, UpstreamStats};
 use arc_swap::ArcSwapOption;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -43,6 +46,10 @@ pub struct EndpointIdentity {
     pub probed: Probed,
     /// What became of the attempts at it.
     pub outcomes: Outcomes,
+    /// How quickly it answers; kept where its balance goes by it.
+    pub latency: Latency,
+    /// Requests, connections and flows in flight at all endpoints of its upstream; one count a worker.
+    pub upstream_in_flight: Arc<Sharded<Gauge>>,
     /// Whether datagrams reach it, as far as that is heard of.
     pub reachability: Reachability,
     /// Counters, one shard a worker.
@@ -60,6 +67,8 @@ impl EndpointIdentity {
             condition: Condition::default(),
             probed: Probed::default(),
             outcomes: Outcomes::new(workers),
+            latency: Latency::default(),
+            upstream_in_flight: Arc::new(Sharded::new(workers)),
             reachability: Reachability::default(),
             stats: Sharded::new(workers),
         }
@@ -108,13 +117,27 @@ pub struct Placement {
     pub backup: bool,
     /// Where it is.
     pub zone: Option<Arc<str>>,
+    /// What else is said of it.
+    pub labels: Labels,
 }
+
+impl Placement {
+    /// Whether it has all of these labels.
+    pub fn has(&self, labels: &Labels) -> bool {
+        labels.iter().all(|(name, value)| self.labels.get(name) == Some(value))
+    }
+}
+
+/// Names and values that tell endpoints of one upstream apart.
+pub type Labels = BTreeMap<Box<str>, Box<str>>;
 
 /// What belongs to an upstream's name and survives every swap.
 #[derive(Debug)]
 pub struct UpstreamIdentity {
     /// As configured: the NAME of `[upstream.NAME]`.
     pub name: String,
+    /// Requests, connections and flows in flight; one count a worker, so that none waits for another.
+    pub in_flight: Arc<Sharded<Gauge>>,
     /// Whether requests are let through to it.
     pub breaker: BreakerGate,
     /// A worker has seen something at one of its endpoints that control should look at before its time.
@@ -133,6 +156,7 @@ impl UpstreamIdentity {
             breaker: BreakerGate::default(),
             alarm: AtomicBool::new(false),
             probes: OnceLock::new(),
+            in_flight: Arc::new(Sharded::new(workers)),
             stats: Sharded::new(workers),
         }
     }

@@ -6,12 +6,12 @@
 //! [`Registry`] and asks it while it compiles a snapshot.
 
 use super::{EndpointIdentity, ListenerIdentity, Transport, UpstreamIdentity};
-use crate::base::{Address, Sharded};
+use crate::base::{Address, Gauge, Secret, Sharded};
 use crate::telemetry::{ListenerStats, RouteStats, UdpStats};
 use arc_swap::ArcSwapOption;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -19,7 +19,12 @@ use std::sync::{Arc, OnceLock, Weak};
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
+    /// Unknown outside of the process: what is to be impossible to guess and has no secret of its own comes from it. In
+    /// a process that must do the same each time, it is set to something known.
+    pub secret: Secret,
     upstreams: Living<String, UpstreamIdentity>,
+    /// Of upstreams; held by their endpoints too, which may outlive them.
+    in_flight: Living<String, Sharded<Gauge>>,
     endpoints: HashMap<(String, Address), (u32, Weak<EndpointIdentity>)>,
     endpoint_ids: Ids,
     listeners: HashMap<ListenerKey, (u32, Weak<ListenerIdentity>)>,
@@ -32,7 +37,9 @@ impl Registry {
     pub fn new(workers: usize) -> Registry {
         Registry {
             workers,
+            secret: unknown(),
             upstreams: Living::default(),
+            in_flight: Living::default(),
             endpoints: HashMap::new(),
             endpoint_ids: Ids::default(),
             listeners: HashMap::new(),
@@ -45,6 +52,7 @@ impl Registry {
     /// gateway whose endpoints come and go for years stays as small as its table.
     pub fn sweep(&mut self) {
         self.upstreams.sweep();
+        self.in_flight.sweep();
         self.routes.sweep();
         sweep_numbered(&mut self.endpoints, &mut self.endpoint_ids);
         sweep_numbered(&mut self.listeners, &mut self.listener_ids);
@@ -53,7 +61,12 @@ impl Registry {
     /// The identity of the upstream of this name.
     pub fn upstream(&mut self, name: &str) -> Arc<UpstreamIdentity> {
         let workers = self.workers;
-        self.upstreams.get_or_make(name, || UpstreamIdentity::new(name, workers))
+        let in_flight = self.in_flight.get_or_make(name, || Sharded::new(workers));
+        self.upstreams.get_or_make(name, || {
+            let mut made = UpstreamIdentity::new(name, workers);
+            made.in_flight = in_flight;
+            made
+        })
     }
 
     /// The identity of one address of one upstream. The same address in two upstreams is two identities.
@@ -63,7 +76,9 @@ impl Registry {
             return held;
         }
         let id = renew(&mut self.endpoints, &key, &mut self.endpoint_ids);
-        let made = Arc::new(EndpointIdentity::new(id, upstream, address.clone(), self.workers));
+        let mut made = EndpointIdentity::new(id, upstream, address.clone(), self.workers);
+        made.upstream_in_flight = self.in_flight.get_or_make(upstream, || Sharded::new(self.workers));
+        let made = Arc::new(made);
         self.endpoints.insert(key, (id, Arc::downgrade(&made)));
         made
     }
@@ -98,6 +113,11 @@ impl Registry {
         let workers = self.workers;
         self.routes.get_or_make(name, || Sharded::new(workers))
     }
+}
+
+/// From the keys that the standard library gets from the kernel for its tables.
+fn unknown() -> Secret {
+    Secret((0..4).flat_map(|part| RandomState::new().hash_one(part).to_ne_bytes()).collect())
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -8,6 +8,7 @@ mod harness;
 
 use harness::{Client, Engine, Gate, Haproxy, Nginx, Origin, Request, Response, on_each_engine};
 
+mod balance;
 mod buffering;
 mod conformance;
 mod corpus;

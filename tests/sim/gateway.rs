@@ -1,7 +1,7 @@
 //! The worker under test, and the control plane as far as it matters: somebody who puts other configurations in force.
 
 use crate::world::{EXTRA_HTTP, EXTRA_TCP, EXTRA_UDP, HTTP, HTTP_ORIGINS, TCP, TCP_ORIGINS, TLS, UDP, UDP_ORIGINS};
-use ringgate::base::Sharded;
+use ringgate::base::{Secret, Sharded};
 use ringgate::connection::Context;
 use ringgate::control::config;
 use ringgate::engine::Engine;
@@ -27,6 +27,8 @@ impl Gateway {
     /// A worker on this configuration.
     pub fn start(engine: &Engine, text: &str) -> Gateway {
         let mut registry = Registry::new(1);
+        // The same seed, the same world.
+        registry.secret = Secret(b"known".to_vec());
         let published = Arc::new(Published::new(compiled(&mut registry, 1, text)));
         let stats = Arc::new(Sharded::new(1));
         let (access_log, log) = (access_log(0).0, worker_log(0).0);

@@ -1,6 +1,7 @@
 //! The keys of a scenario's upstream → an upstream as the gateway would have it, by its own reader and compiler.
 
 use super::scenario::{Run, Scenario};
+use crate::base::Secret;
 use crate::control::config;
 use crate::snapshot::Upstream;
 use crate::upstream::Registry;
@@ -14,6 +15,8 @@ pub fn upstream(scenario: &Scenario, run: &Run) -> Result<Upstream, String> {
     let loaded = config::load_text("the scenario's upstream", &text, &|_, _| Ok(Vec::new()))
         .map_err(|report| format!("run `{}`: {report}", run.name))?;
     let mut registry = Registry::new(scenario.workers as usize);
+    // The same scenario, the same outcome.
+    registry.secret = Secret(b"simulated".to_vec());
     let snapshot = config::compile(loaded.settings, &mut registry, 1);
     snapshot.upstreams.into_iter().next().ok_or_else(|| "there is no upstream".to_owned())
 }

@@ -7,7 +7,7 @@ use super::control::Control;
 use super::endpoint::{Fate, Server};
 use super::measure::Measure;
 use super::scenario::Scenario;
-use crate::balancer::{Ask, Picker, Plan};
+use crate::balancer::{Affinity, Ask, Picker, Plan};
 use crate::base::Instant;
 use crate::health::Failure;
 use crate::health::failure::Retry;
@@ -237,8 +237,17 @@ impl<'s> World<'s> {
     }
 
     fn attempt(&mut self, at: usize) {
+        let in_flight = self.requests.len() as u64;
         let Some(request) = self.requests.get_mut(at) else { return };
-        let ask = Ask { tried: &request.tried, random: self.chance.draw() };
+        // Each request is of a client of its own, as far as keys go.
+        let key = self.upstream.policy.hash_seed.hash(&request.arrived.0.to_le_bytes());
+        let ask = Ask {
+            tried: &request.tried,
+            random: self.chance.draw(),
+            now: self.now,
+            affinity: Affinity { key: Some(key), kept: None },
+            in_flight,
+        };
         let picked = self.pickers[request.worker].pick(&self.plan, &self.upstream.endpoints, &ask);
         let Some(endpoint) = picked else { return self.finish(at, false) };
         request.tried.push(endpoint as u32);
@@ -264,6 +273,8 @@ impl<'s> World<'s> {
         let Some(request) = self.requests.get(at) else { return };
         let (worker, took) = (request.worker, self.now - request.began);
         self.upstream.endpoints[endpoint].identity.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let latency = (came == Came::Answered).then_some(took);
+        self.upstream.policy.observe(&self.upstream.endpoints[endpoint].identity, latency, self.now);
         if self.control.ended(&self.upstream, worker, endpoint, came, took) {
             self.alarm();
         }

@@ -7,6 +7,7 @@ use super::sides::{BodySource, RequestSink, ResponseSink, ResponseSource, SinkEr
 use super::transfer::{TransferError, Upload, transfer, unless_left, upload};
 use super::{Outcome, Scene};
 use crate::base::Instant;
+use crate::connection::affinity::Preference;
 use crate::connection::connect::{Load, UpstreamConnection};
 use crate::connection::http1::Pair;
 use crate::connection::outcome;
@@ -26,6 +27,9 @@ pub(super) struct Attempt<'a> {
     pub scene: Scene<'a>,
     pub route: &'a Route,
     pub upstream: &'a Upstream,
+    pub preference: Preference,
+    /// The index of the endpoint of the present attempt.
+    pub chosen: usize,
     /// When the response head is to be there.
     pub deadline: Instant,
     /// The endpoint is asked for the invitation that the client waits for.
@@ -225,7 +229,9 @@ impl Attempt<'_> {
                 return Err(Failure::UpstreamMalformed);
             }
             if upgraded || !self.response.is_interim() {
-                self.record.response_head = Some(scene.context.engine.now());
+                let now = scene.context.engine.now();
+                self.record.response_head = Some(now);
+                self.observe(now);
                 return Ok(continued);
             }
             continued |= self.response.status == 100;
@@ -254,9 +260,30 @@ impl Attempt<'_> {
         let staying = scene.keep_alive && !scene.client.listener.is_draining(scene.context);
         let keep_alive = staying && uploaded && length != BodyLength::UntilClose;
         self.record.status = self.response.status;
+        self.set_cookie();
         sink.response_head(self.response, &self.options(keep_alive, length));
         let body_left = !upgraded && uploaded && self.route.response_buffer > 0;
         Ok(End { upgraded, keep_alive, uploaded, continued, body_left })
+    }
+
+    /// Tells the balance how long the endpoint has taken.
+    fn observe(&self, now: Instant) {
+        let Some(endpoint) = self.upstream.endpoints.get(self.chosen) else { return };
+        let sent = self.record.request_sent.filter(|_| self.response.status < 500);
+        self.upstream.policy.observe(&endpoint.identity, sent.map(|sent| now - sent), now);
+    }
+
+    /// Takes the client back to this endpoint, unless it is here by its cookie.
+    fn set_cookie(&mut self) {
+        let Some(sticky) = &self.upstream.sticky else { return };
+        if self.preference.affinity.kept == u32::try_from(self.chosen).ok() {
+            return;
+        }
+        let encrypted = self.scene.client.conveyed.as_ref().is_some_and(|conveyed| conveyed.tls);
+        if let Some(cookie) = sticky.set_cookie(self.chosen, encrypted) {
+            // Of characters that the configuration was held to, so there is a place for it in any head.
+            let _ = self.response.headers.push(b"Set-Cookie", cookie.as_bytes());
+        }
     }
 
     fn options(&self, keep_alive: bool, body: BodyLength) -> ResponseOptions<'_> {

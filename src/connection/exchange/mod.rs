@@ -20,6 +20,7 @@ pub(super) use sides::{
 };
 
 use super::Client;
+use super::affinity::Preference;
 use super::announce::announcement;
 use super::breaker::{self, Admitted};
 use super::connect::{Load, Tried, UpstreamConnection, count_failure};
@@ -27,7 +28,7 @@ use super::context::{Context, View};
 use super::http1::Pair;
 use crate::engine::Stream;
 use crate::health::Failure;
-use crate::health::failure::Retry;
+use crate::health::failure::{Fault, Retry};
 use crate::protocol::http::{BodyLength, RequestHead, ResponseHead, TargetForm};
 use crate::protocol::http1::request_id;
 use crate::router::Miss;
@@ -131,11 +132,17 @@ async fn forward(
     }
     let deadline = began + route.response_head_timeout;
     upstream.identity.stats.shard(scene.context.worker).requests.inc();
-    let mut attempt = Attempt { scene, route, upstream, deadline, expects, load: None, response, record };
+    let of_request = (scene.request, routed_path(scene.request));
+    let preference = Preference::of_request(route, (upstream_index, upstream), scene.client, of_request);
+    let (load, chosen) = (None, 0);
+    let mut attempt = Attempt { scene, route, upstream, preference, chosen, deadline, expects, load, response, record };
     let mut tried = Tried::default();
     let mut failure = Failure::NoEndpoint;
     while attempt.record.attempts <= upstream.retries {
-        let Some(index) = scene.view.pick(upstream_index, tried.as_slice(), &scene.context.engine) else { break };
+        let Some(index) = scene.view.pick(upstream_index, preference, tried.as_slice(), &scene.context.engine) else {
+            break;
+        };
+        attempt.chosen = index;
         attempt.record.attempts += 1;
         if attempt.record.attempts > 1 {
             upstream.identity.stats.shard(scene.context.worker).retries.inc();
@@ -150,6 +157,9 @@ async fn forward(
         attempt.load = None;
         failure = error.failure;
         count_failure(scene.context, endpoint, failure);
+        if failure.verdict().fault == Fault::Endpoint {
+            upstream.policy.observe(endpoint, None, scene.context.engine.now());
+        }
         let again = error.may_repeat(scene.request) && scene.context.engine.now() < deadline && tried.add(index);
         if !again {
             break;

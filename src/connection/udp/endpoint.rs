@@ -4,6 +4,8 @@
 //! after that it gets no flows, unless there is no other.
 
 use super::{Place, UdpListener, is_unreachable};
+use crate::base::Address;
+use crate::connection::affinity::Preference;
 use crate::connection::breaker;
 use crate::connection::connect::{Load, Tried};
 use crate::connection::context::Context;
@@ -13,6 +15,7 @@ use crate::health::Failure;
 use crate::snapshot::{Destination, UdpSettings, Upstream};
 use crate::upstream::{EndpointIdentity, OutcomeClass, UpstreamIdentity, UpstreamIndex};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +37,14 @@ pub(super) fn first(
     listener: &UdpListener,
     place: &Place,
     settings: &UdpSettings,
+    client: SocketAddr,
 ) -> Result<(Arc<UpstreamIdentity>, Connected), Failure> {
     let index = place.view.upstream_of(&settings.upstream, &context.engine);
     // A flow lasts: as a probe it counts only while it begins.
     let (_admitted, index) = breaker::admit(&place.view, index).ok_or(Failure::BreakerOpen)?;
     let upstream = place.view.snapshot.upstreams.get(index.0 as usize).ok_or(Failure::NoEndpoint)?;
     upstream.identity.stats.shard(context.worker).requests.inc();
-    let connected = connect(context, listener, place, settings, (index, upstream), Tried::default())?;
+    let connected = connect(context, listener, place, settings, (index, upstream), (client, Tried::default()))?;
     Ok((upstream.identity.clone(), connected))
 }
 
@@ -50,6 +54,7 @@ pub(super) fn another(
     listener: &UdpListener,
     place: &Place,
     settings: &UdpSettings,
+    client: SocketAddr,
     (upstream, endpoint): (&Arc<UpstreamIdentity>, &EndpointIdentity),
 ) -> Result<(Arc<UpstreamIdentity>, Connected), Failure> {
     let kept = parts(&settings.upstream).find(|index| is(place, *index, upstream));
@@ -60,7 +65,7 @@ pub(super) fn another(
         tried.add(present);
     }
     upstream.identity.stats.shard(context.worker).retries.inc();
-    let connected = connect(context, listener, place, settings, (index, upstream), tried)?;
+    let connected = connect(context, listener, place, settings, (index, upstream), (client, tried))?;
     Ok((upstream.identity.clone(), connected))
 }
 
@@ -131,13 +136,14 @@ fn connect(
     place: &Place,
     settings: &UdpSettings,
     (index, upstream): (UpstreamIndex, &Upstream),
-    mut tried: Tried,
+    (client, mut tried): (SocketAddr, Tried),
 ) -> Result<Connected, Failure> {
     // Where replies are counted there are few of them: one receive more or less does not matter, a system call does.
     let options = DatagramOptions { coalesce: settings.replies.is_none(), ..DatagramOptions::default() };
+    let preference = Preference::of_client(None, (index, upstream), &Address::Ip(client));
     let mut failure = Failure::NoEndpoint;
     for _ in 0..=upstream.retries {
-        let Some(picked) = pick(context, place, (index, upstream), &tried) else { break };
+        let Some(picked) = pick(context, place, (index, upstream), preference, &tried) else { break };
         let endpoint = &upstream.endpoints[picked].identity;
         // The check of the configuration lets no Unix socket in here.
         let Some(address) = endpoint.address.as_ip() else { break };
@@ -165,11 +171,12 @@ fn pick(
     context: &Context,
     place: &Place,
     (index, upstream): (UpstreamIndex, &Upstream),
+    preference: Preference,
     tried: &Tried,
 ) -> Option<usize> {
     let mut passed = tried.clone();
     let mut unreachable = None;
-    while let Some(picked) = place.view.pick(index, passed.as_slice(), &context.engine) {
+    while let Some(picked) = place.view.pick(index, preference, passed.as_slice(), &context.engine) {
         if !upstream.endpoints[picked].identity.reachability.is_unreachable(place.now) {
             return Some(picked);
         }

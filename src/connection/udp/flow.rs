@@ -144,9 +144,8 @@ impl Flow {
     /// Moves on to another endpoint, or stays where there is none.
     fn go_to_another(&mut self, context: &Context, place: &Place, settings: &UdpSettings, index: u32) {
         let present = (&self.upstream, &**self.connected.endpoint());
-        let Ok((upstream, connected)) = endpoint::another(context, &self.listener, place, settings, present) else {
-            return;
-        };
+        let found = endpoint::another(context, &self.listener, place, settings, self.key.client, present);
+        let Ok((upstream, connected)) = found else { return };
         (self.upstream, self.connected) = (upstream, connected);
         self.attempts += 1;
         if let Some(stats) = self.listener.stats(context) {

@@ -279,7 +279,7 @@ fn open(context: &Rc<Context>, listener: &Rc<UdpListener>, place: &Place, key: F
         listener.warn(context, text);
         return Err(Failure::ClientFlowsFull);
     }
-    let (upstream, endpoint) = endpoint::first(context, listener, place, settings)?;
+    let (upstream, endpoint) = endpoint::first(context, listener, place, settings, key.client)?;
     let mut flows = context.flows.flows.borrow_mut();
     let entry = flows.vacant_entry();
     let index = entry.key() as u32;

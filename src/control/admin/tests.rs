@@ -29,37 +29,14 @@ fn snapshot(endpoints: u16) -> Snapshot {
     let route = || Route {
         name: "api".into(),
         destination: Destination::One(UpstreamIndex(0)),
+        subsets: Box::default(),
         response_head_timeout: second,
         response_body_idle_timeout: second,
         request_buffer: 0,
         response_buffer: 0,
         stats: Arc::new(Sharded::new(2)),
     };
-    let endpoint = |port| {
-        let address = SocketAddr::from(([10, 0, 0, 1], port)).into();
-        Endpoint { identity: registry.endpoint("api", &address), weight: 5, placement: Default::default() }
-    };
-    let endpoints: Vec<Endpoint> = (1..=endpoints).map(endpoint).collect();
-    let policy = Arc::new(Policy::new(Balance::LeastRequest));
-    let upstream = Upstream {
-        identity: registry.upstream("api"),
-        plan: Planned::new(Arc::clone(&policy), &endpoints),
-        policy,
-        endpoints,
-        connect_timeout: second,
-        retries: 1,
-        idle_connections_max: 1,
-        idle_timeout: second,
-        connection_requests_max: u32::MAX,
-        connection_age_max: None,
-        drain_timeout: None,
-        connect: ConnectSettings::default(),
-        proxy_protocol: None,
-        probe: None,
-        health: Default::default(),
-        rule: Default::default(),
-        rejection: Default::default(),
-    };
+    let upstream = upstream(&mut registry, endpoints);
     Snapshot {
         generation: 4,
         listeners: vec![Listener {
@@ -82,6 +59,37 @@ fn snapshot(endpoints: u16) -> Snapshot {
         worker_lag_max: std::time::Duration::from_millis(500),
         drain_idle_timeout: second,
         access_log: true,
+    }
+}
+
+fn upstream(registry: &mut Registry, endpoints: u16) -> Upstream {
+    let second = Duration::from_secs(1);
+    let endpoint = |port| {
+        let address = SocketAddr::from(([10, 0, 0, 1], port)).into();
+        Endpoint { identity: registry.endpoint("api", &address), weight: 5, placement: Default::default() }
+    };
+    let endpoints: Vec<Endpoint> = (1..=endpoints).map(endpoint).collect();
+    let policy = Arc::new(Policy::new(Balance::LeastRequest));
+    Upstream {
+        identity: registry.upstream("api"),
+        plan: Planned::new(Arc::clone(&policy), &endpoints),
+        policy,
+        subsets: Box::default(),
+        sticky: None,
+        endpoints,
+        connect_timeout: second,
+        retries: 1,
+        idle_connections_max: 1,
+        idle_timeout: second,
+        connection_requests_max: u32::MAX,
+        connection_age_max: None,
+        drain_timeout: None,
+        connect: ConnectSettings::default(),
+        proxy_protocol: None,
+        probe: None,
+        health: Default::default(),
+        rule: Default::default(),
+        rejection: Default::default(),
     }
 }
 

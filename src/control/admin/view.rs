@@ -1,6 +1,5 @@
 //! The JSON of `/snapshot` and `/workers`: what is in force and how it is loaded at this moment.
 
-use crate::balancer::Balance;
 use crate::base::{Address, Gauge, Sharded};
 use crate::control::supervisor::{Drained, Drains};
 use crate::snapshot::{Destination, Listener, Phase, Protocol, Published, Route, Snapshot, Upstream};
@@ -142,11 +141,7 @@ fn upstream(upstream: &Upstream) -> UpstreamView {
     });
     UpstreamView {
         name: upstream.identity.name.clone(),
-        balance: match upstream.policy.balance {
-            Balance::RoundRobin => "round_robin",
-            Balance::LeastRequest => "least_request",
-            Balance::Random => "random",
-        },
+        balance: upstream.policy.balance.name(),
         retries: upstream.retries,
         connect_timeout_seconds: upstream.connect_timeout.as_secs_f64(),
         endpoints: endpoints.collect(),

@@ -1,7 +1,8 @@
 //! Documents → checked settings: what the tables of all files mean together. This file has the top of the file and
 //! the order of things; the tables are in `upstreams`, `listeners` and `routes`.
 //!
-//! Goes on after every mistake, so that all are seen at once; reads no clock, and no file but the secrets that a probe names. Names of endpoints are
+//! Goes on after every mistake, so that all are seen at once; reads no clock, and no file but those that secrets are in. Names of
+//! endpoints are
 //! resolved by the function that the caller hands in.
 
 use super::keys::{self, Kind, Table};

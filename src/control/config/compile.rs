@@ -1,11 +1,14 @@
 //! Checked settings → snapshot: gives every listener, route, upstream and endpoint the identity that outlives the
 //! snapshot. Cannot fail: whatever could be wrong was found by `check`.
 
-use super::settings::{Settings, UpstreamSettings};
-use crate::balancer::Planned;
+use super::settings::{BalanceSettings, Settings, UpstreamSettings};
+use crate::balancer::{HashSeed, Planned, Policy, Sticky, StickyKey};
+use crate::base::Secret;
 use crate::health::probe::Initial;
-use crate::snapshot::{Listener, Route, Snapshot, Upstream};
-use crate::upstream::{ClientTable, Endpoint, EndpointIdentity, EndpointState, ProbedState, Registry, Standing};
+use crate::snapshot::{Destination, Listener, Route, Snapshot, Upstream};
+use crate::upstream::{
+    ClientTable, Endpoint, EndpointIdentity, EndpointState, Labels, ProbedState, Registry, Standing, UpstreamIndex,
+};
 use std::sync::Arc;
 
 /// The snapshot of `settings`, with what the registry holds for its identities.
@@ -31,9 +34,11 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         }
     });
     let listeners = listeners.collect();
+    let mut subsets: Vec<Vec<Labels>> = settings.upstreams.iter().map(|_| Vec::new()).collect();
     let routes = settings.routes.into_iter().map(|route| Route {
         stats: registry.route(&route.name),
         name: route.name,
+        subsets: subsets_of(&route.destination, &route.labels, &mut subsets),
         destination: route.destination,
         response_head_timeout: route.response_head_timeout,
         response_body_idle_timeout: route.response_body_idle_timeout,
@@ -41,7 +46,8 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
         response_buffer: route.response_buffer,
     });
     let routes = routes.collect();
-    let upstreams = settings.upstreams.into_iter().map(|upstream| compile_upstream(upstream, registry));
+    let upstreams = settings.upstreams.into_iter().zip(subsets);
+    let upstreams = upstreams.map(|(upstream, subsets)| compile_upstream(upstream, &subsets, registry));
     Snapshot {
         generation,
         listeners,
@@ -54,17 +60,45 @@ pub fn compile(settings: Settings, registry: &mut Registry, generation: u64) -> 
     }
 }
 
-/// One upstream of the file, with what outlives the snapshot.
-fn compile_upstream(upstream: UpstreamSettings, registry: &mut Registry) -> Upstream {
-    let endpoints = upstream.endpoints.into_iter().map(|endpoint| Endpoint {
-        identity: registry.endpoint(&upstream.name, &endpoint.address),
+/// Where the labels of a route stand among those that are asked for of each of its upstreams, from 1.
+fn subsets_of(destination: &Destination, labels: &Labels, all: &mut [Vec<Labels>]) -> Box<[(UpstreamIndex, u32)]> {
+    if labels.is_empty() {
+        return Box::default();
+    }
+    let mut place = |index: UpstreamIndex| {
+        let known = all.get_mut(index.0 as usize)?;
+        let at = known.iter().position(|other| other == labels).unwrap_or_else(|| {
+            known.push(labels.clone());
+            known.len() - 1
+        });
+        Some((index, at as u32 + 1))
+    };
+    match destination {
+        Destination::One(index) => place(*index).into_iter().collect(),
+        Destination::Split { parts, .. } => parts.iter().filter_map(|(_, index)| place(*index)).collect(),
+    }
+}
+
+fn compile_upstream(settings: UpstreamSettings, subsets: &[Labels], registry: &mut Registry) -> Upstream {
+    let endpoints = settings.endpoints.into_iter().map(|endpoint| Endpoint {
+        identity: registry.endpoint(&settings.name, &endpoint.address),
         weight: endpoint.weight,
         placement: endpoint.placement,
     });
     let endpoints: Vec<Endpoint> = endpoints.collect();
-    let policy = Arc::new(upstream.policy);
-    let identity = registry.upstream(&upstream.name);
-    if let Some(probe) = &upstream.probe {
+    let BalanceSettings { policy, hash_secret, sticky } = settings.balance;
+    let secret = |own: Option<Secret>| own.unwrap_or_else(|| registry.secret.clone()).0;
+    let policy = Arc::new(Policy { hash_seed: HashSeed::of(&secret(hash_secret)), ..policy });
+    let sticky = sticky.map(|sticky| {
+        let key = StickyKey::of(&secret(sticky.secret));
+        Sticky::new(sticky.policy, &key, &settings.name, &endpoints)
+    });
+    let subsets = subsets.iter().map(|labels| {
+        let policy = Policy { labels: labels.clone(), ..Policy::clone(&policy) };
+        Planned::new(Arc::new(policy), &endpoints)
+    });
+    let identity = registry.upstream(&settings.name);
+    if let Some(probe) = &settings.probe {
         identity.probes.get_or_init(Box::default);
         if probe.rules.initial == Initial::Probe {
             endpoints.iter().for_each(|endpoint| hold_until_probed(&endpoint.identity));
@@ -73,21 +107,23 @@ fn compile_upstream(upstream: UpstreamSettings, registry: &mut Registry) -> Upst
     Upstream {
         identity,
         plan: Planned::new(Arc::clone(&policy), &endpoints),
+        subsets: subsets.collect(),
+        sticky,
         policy,
         endpoints,
-        connect_timeout: upstream.connect_timeout,
-        retries: upstream.retries,
-        idle_connections_max: upstream.idle_connections_max,
-        idle_timeout: upstream.idle_timeout,
-        connection_requests_max: upstream.connection_requests_max,
-        connection_age_max: upstream.connection_age_max,
-        drain_timeout: upstream.drain_timeout,
-        connect: upstream.connect,
-        proxy_protocol: upstream.proxy_protocol,
-        probe: upstream.probe,
-        rule: upstream.health.rule(),
-        health: upstream.health,
-        rejection: upstream.rejection,
+        connect_timeout: settings.connect_timeout,
+        retries: settings.retries,
+        idle_connections_max: settings.idle_connections_max,
+        idle_timeout: settings.idle_timeout,
+        connection_requests_max: settings.connection_requests_max,
+        connection_age_max: settings.connection_age_max,
+        drain_timeout: settings.drain_timeout,
+        connect: settings.connect,
+        proxy_protocol: settings.proxy_protocol,
+        probe: settings.probe,
+        rule: settings.health.rule(),
+        health: settings.health,
+        rejection: settings.rejection,
     }
 }
 

@@ -194,6 +194,11 @@ fn kind_schema(key: &Key) -> Value {
         Kind::AddressOrOff => json!({ "type": "string", "pattern": "^(.+:[0-9]+|off)$" }),
         Kind::FileMode => json!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),
         Kind::FilePath => json!({ "type": "string", "minLength": 1 }),
+        Kind::Token => json!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }),
+        Kind::Labels => {
+            let most = keys::LABELS_MAX;
+            json!({ "type": "object", "maxProperties": most, "additionalProperties": { "type": "string" } })
+        }
         Kind::UrlPath => json!({ "type": "string", "pattern": "^/" }),
         Kind::Words(word) => {
             let fewest = if matches!(word, Word::Network | Word::Header | Word::Of(_)) { 0 } else { 1 };

@@ -3,6 +3,7 @@
 //!
 //! A list, not logic: what a kind accepts is in `values`, what keys mean together in `check`.
 
+mod balance;
 mod health;
 
 use crate::upstream::CLIENT_CONNECTIONS_MAX;
@@ -98,6 +99,10 @@ pub enum Kind {
     Words(Word),
     /// A path of a URL.
     UrlPath,
+    /// A token of HTTP, such as the name of a cookie.
+    Token,
+    /// A table of names and values.
+    Labels,
     /// The name of an upstream, or a table of names and weights.
     Upstream,
     /// A list of `"host:port"` strings and tables such as `{ address, weight }`.
@@ -124,6 +129,8 @@ pub enum Word {
     Status,
     /// `Name: value`.
     Header,
+    /// What of a request is its key.
+    HashKey,
     /// One of a fixed set.
     Of(&'static [&'static str]),
 }
@@ -140,6 +147,10 @@ pub const ROUTES_MAX: usize = 65_536;
 pub const UPSTREAMS_MAX: usize = 65_536;
 /// Endpoints of one upstream, after host names are resolved.
 pub const ENDPOINTS_MAX: usize = 16_384;
+/// Different sets of labels that routes may ask one upstream for: each is planned for by itself.
+pub const SUBSETS_MAX: usize = 64;
+/// Labels of one endpoint or route.
+pub const LABELS_MAX: usize = 32;
 pub const ENDPOINT_WEIGHT_MAX: u64 = 65_535;
 /// Of an endpoint. Each priority may be a group of its own that is looked at with each pick.
 pub const PRIORITY_MAX: u64 = 15;
@@ -578,6 +589,12 @@ pub static ROUTE: Table = Table {
             "Where its requests go: a name, or weights: { stable = 95, canary = 5 }.",
         ),
         key(
+            "labels",
+            Kind::Labels,
+            Presence::Optional { example: "{ version = \"v2\" }", without: "all endpoints" },
+            "Only endpoints that have all of these labels.",
+        ),
+        key(
             "timeout",
             time(HOUR),
             Presence::Default("\"60s\""),
@@ -607,7 +624,11 @@ pub static ROUTE: Table = Table {
 pub static UPSTREAM: Table = Table {
     title: OF_UPSTREAM.title,
     help: OF_UPSTREAM.help,
-    keys: &joined::<{ OF_UPSTREAM.keys.len() + health::KEYS.len() }>(&[OF_UPSTREAM.keys, &health::KEYS]),
+    keys: &joined::<{ OF_UPSTREAM.keys.len() + balance::KEYS.len() + health::KEYS.len() }>(&[
+        OF_UPSTREAM.keys,
+        &balance::KEYS,
+        &health::KEYS,
+    ]),
 };
 
 /// Lists of keys as one.
@@ -635,24 +656,6 @@ const OF_UPSTREAM: Table = Table {
             Kind::Endpoints,
             Presence::Required { example: "[\"10.0.0.1:9000\", { address = \"10.0.0.2:9000\", weight = 2 }]" },
             "Addresses \"host:port\" or \"unix:/path\", or tables such as { address, weight }. A host name is resolved once, when the file is read, to all its addresses.",
-        ),
-        key(
-            "balance",
-            Kind::Choice(&["least_request", "round_robin", "random"]),
-            Presence::Default("\"least_request\""),
-            "How an endpoint is picked: \"least_request\" takes the less busy of two drawn at random, \"round_robin\" goes round by weight, \"random\" draws by weight.",
-        ),
-        key(
-            "fail",
-            Kind::Choice(&["open", "closed"]),
-            Presence::Default("\"open\""),
-            "What is done with a request when no endpoint serves: \"open\" tries one that is ejected or down all the same, for verdicts may be wrong; \"closed\" answers with 503 at once. Endpoints that drain or are disabled get nothing either way.",
-        ),
-        key(
-            "overprovisioning",
-            Kind::Percent { min: 1_000, max: 10_000 },
-            Presence::Default("\"140%\""),
-            "What the endpoints of one priority, or of the gateway's own zone, may be asked for beyond their part before others help: with 140 % they take everything while 72 % of their weight serves, and 70 % of it while half serves.",
         ),
         key("connect_timeout", time(HOUR), Presence::Default("\"4s\""), "For one attempt to connect to an endpoint."),
         key(
@@ -917,6 +920,12 @@ pub static ENDPOINT: Table = Table {
             Kind::Name,
             Presence::Optional { example: "\"eu-1a\"", without: "it is in no zone" },
             "Where it is, to be compared with the gateway's own `zone`.",
+        ),
+        key(
+            "labels",
+            Kind::Labels,
+            Presence::Optional { example: "{ version = \"v2\" }", without: "it has none" },
+            "Names and values that the `labels` of a route may ask for.",
         ),
     ],
 };

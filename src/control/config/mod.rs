@@ -9,6 +9,7 @@
 //! | `keys` | every key, once, with kind, limits, default and help |
 //! | `files` | the file and its fragments, read and parsed |
 //! | `reader`, `values` | one table by its key list; the values that are written as strings |
+//! | `secrets` | what stands elsewhere |
 //! | `check`, `upstreams`, `balance`, `probes`, `listeners`, `sockets`, `routes`, `routers`, `health` | what the tables mean together |
 //! | `settings`, `compile` | the outcome, and the snapshot from it |
 //! | `report` | mistakes, for people and for programs |
@@ -25,6 +26,7 @@ mod reader;
 pub mod report;
 mod routers;
 mod routes;
+mod secrets;
 mod settings;
 mod sockets;
 mod upstreams;
@@ -39,7 +41,8 @@ pub use check::Resolve;
 pub use compile::compile;
 pub use report::Report;
 pub use settings::{
-    EndpointSettings, EngineChoice, ListenerSettings, ProcessSettings, RouteSettings, Settings, UpstreamSettings,
+    BalanceSettings, EndpointSettings, EngineChoice, ListenerSettings, ProcessSettings, RouteSettings, Settings,
+    StickySettings, UpstreamSettings,
 };
 
 use files::Files;

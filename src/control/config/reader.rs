@@ -8,6 +8,7 @@ use super::keys::{self, Key, Kind, Presence, Table, WORDS_MAX, Word};
 use super::report::{Mistake, Mistakes, Place};
 use super::values::{self, shown};
 use crate::base::Address;
+use crate::upstream::Labels;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -301,6 +302,7 @@ impl<'d, 'i> Reader<'d, 'i> {
             Some(Kind::Words(Word::Host)) => "a host, or a list of hosts",
             Some(Kind::Words(Word::Method)) => "a method, or a list of methods",
             Some(Kind::Words(Word::Ip)) => "an IP address, or a list of them",
+            Some(Kind::Words(Word::HashKey)) => "what of a request is its key, or a list of that",
             Some(Kind::Words(Word::Network)) => "a network, or a list of networks",
             Some(Kind::Words(Word::Status)) => {
                 "a status such as \"200\", a range such as \"200-399\", or a list of them"
@@ -364,6 +366,23 @@ impl<'d, 'i> Reader<'d, 'i> {
                 Vec::new()
             }
         }
+    }
+
+    /// A table of names and values.
+    pub fn labels(&self, name: &str) -> Labels {
+        let form = "a table of names and values such as { version = \"v2\" }";
+        let entries = self.named(name, form);
+        if entries.len() > keys::LABELS_MAX {
+            let place = self.value_place(name);
+            let label = format!("{} of them, and at most {} are allowed", entries.len(), keys::LABELS_MAX);
+            self.mistake(Mistake::error(format!("`{name}` is too long"), place, label));
+            return Labels::new();
+        }
+        let read = |value| self.text_as(value, name, "a string", values::label);
+        entries
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.get_ref().as_ref().into(), read(value)?.into())))
+            .collect()
     }
 
     /// A string read by `read`; anything else is a mistake.

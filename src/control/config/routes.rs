@@ -2,7 +2,7 @@
 //! matches what no other does.
 
 use super::check::{Names, unknown_name};
-use super::keys::{self, ROUTES_MAX};
+use super::keys::{self, ROUTES_MAX, SUBSETS_MAX};
 use super::listeners::{ListenerDraft, Listeners};
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
@@ -11,8 +11,8 @@ use super::settings::RouteSettings;
 use super::upstreams::Upstreams;
 use super::values::{self, shown};
 use crate::snapshot::{Destination, Protocol};
-use crate::upstream::UpstreamIndex;
-use std::collections::HashMap;
+use crate::upstream::{Labels, UpstreamIndex};
+use std::collections::{HashMap, HashSet};
 use toml::de::DeTable;
 
 /// All routes; `rules[n]` is what `settings[n]` matches.
@@ -21,6 +21,8 @@ pub struct Routes {
     pub settings: Vec<RouteSettings>,
     pub rules: Vec<Rule>,
     names: Names,
+    /// The sets of labels that are asked for of each upstream.
+    subsets: HashMap<UpstreamIndex, HashSet<Labels>>,
 }
 
 impl Routes {
@@ -74,8 +76,10 @@ impl Routes {
         let destination = if reader.required("upstream") { upstreams.destination(reader, "upstream") } else { None };
         let rule = Rule { route: index, place: reader.place.clone(), sni, hosts, path, methods };
         let name = self.name(reader, &rule, chosen.as_deref(), index);
+        let labels = self.labels(reader, destination.as_ref(), upstreams);
         self.settings.push(RouteSettings {
             name,
+            labels,
             destination: destination.unwrap_or(Destination::One(UpstreamIndex(0))),
             response_head_timeout: reader.duration("timeout"),
             response_body_idle_timeout: reader.duration("response_body_idle_timeout"),
@@ -107,6 +111,44 @@ impl Routes {
         if taken { format!("{matched} #{}", index + 1) } else { matched }
     }
 
+    /// The labels that a route asks for; each of its upstreams has an endpoint with them.
+    fn labels(
+        &mut self,
+        reader: &Reader<'_, '_>,
+        destination: Option<&Destination>,
+        upstreams: &Upstreams<'_>,
+    ) -> Labels {
+        let labels = reader.labels("labels");
+        if labels.is_empty() {
+            return labels;
+        }
+        let parts = match destination {
+            None => Vec::new(),
+            Some(Destination::One(index)) => vec![*index],
+            Some(Destination::Split { parts, .. }) => parts.iter().map(|(_, index)| *index).collect(),
+        };
+        for index in parts {
+            let Some(upstream) = upstreams.settings.get(index.0 as usize) else { continue };
+            let name = shown(&upstream.name);
+            let mut placements = upstream.endpoints.iter().map(|endpoint| &endpoint.placement);
+            if !upstream.endpoints.is_empty() && !placements.any(|placement| placement.has(&labels)) {
+                let title = format!("no endpoint of upstream `{name}` has the labels of this route");
+                let help = "labels are given to endpoints: { address = \"...\", labels = { name = \"value\" } }";
+                let label = "each request would fail with 503";
+                reader.mistake(Mistake::error(title, reader.value_place("labels"), label).help(help));
+            }
+            let subsets = self.subsets.entry(index).or_default();
+            subsets.insert(labels.clone());
+            if subsets.len() > SUBSETS_MAX {
+                let title =
+                    format!("routes ask upstream `{name}` for more than {SUBSETS_MAX} different sets of labels");
+                let mistake = Mistake::error(title, reader.value_place("labels"), "this one is too many");
+                reader.mistake(mistake.help("make upstreams of the endpoints that have them"));
+            }
+        }
+        labels
+    }
+
     /// The routes that listeners bring along by an `upstream` of their own.
     fn add_listeners_own(&mut self, listeners: &mut Listeners, mistakes: &Mistakes) {
         let none = DeTable::new();
@@ -122,6 +164,7 @@ impl Routes {
             self.settings.push(RouteSettings {
                 name: if taken { format!("{name} #{}", index + 1) } else { name },
                 destination,
+                labels: Labels::new(),
                 response_head_timeout: defaults.duration("timeout"),
                 response_body_idle_timeout: defaults.duration("response_body_idle_timeout"),
                 request_buffer: buffer_size(&defaults, "request_buffer"),

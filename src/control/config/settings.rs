@@ -1,13 +1,13 @@
 //! The checked settings: what a file says once nothing is wrong with it. Every reference is resolved, every value in
 //! range. Values only; `check` makes them, `compile` turns them into a snapshot.
 
-use crate::balancer::Policy;
-use crate::base::{Address, Networks};
+use crate::balancer::{Policy, StickyPolicy};
+use crate::base::{Address, Networks, Secret};
 use crate::health::probe::Probe;
 use crate::health::{HealthSettings, Rate};
 use crate::snapshot::{ConnectSettings, Destination, Protocol, ProxyHeader, Rejection, SocketSettings};
 use crate::telemetry::access_log;
-use crate::upstream::Placement;
+use crate::upstream::{Labels, Placement};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +79,8 @@ pub struct RouteSettings {
     /// As configured, or what it matches; unique.
     pub name: String,
     pub destination: Destination,
+    /// Those that an endpoint needs.
+    pub labels: Labels,
     /// See [`crate::snapshot::Route::response_head_timeout`].
     pub response_head_timeout: Duration,
     /// See [`crate::snapshot::Route::response_body_idle_timeout`].
@@ -97,12 +99,29 @@ pub struct EndpointSettings {
     pub placement: Placement,
 }
 
+/// How an upstream's endpoints are picked.
+#[derive(Debug)]
+pub struct BalanceSettings {
+    /// See [`crate::snapshot::Upstream::policy`]; its seed is made of the secret.
+    pub policy: Policy,
+    /// `None`: that of the process.
+    pub hash_secret: Option<Secret>,
+    pub sticky: Option<StickySettings>,
+}
+
+/// See [`crate::balancer::Sticky`].
+#[derive(Debug)]
+pub struct StickySettings {
+    pub policy: StickyPolicy,
+    /// `None`: that of the process.
+    pub secret: Option<Secret>,
+}
+
 /// One `[upstream.NAME]`.
 #[derive(Debug)]
 pub struct UpstreamSettings {
     pub name: String,
-    /// See [`crate::snapshot::Upstream::policy`].
-    pub policy: Policy,
+    pub balance: BalanceSettings,
     /// Each address once, with a weight of 1 to 65,535; none if the file gives each the weight 0.
     pub endpoints: Vec<EndpointSettings>,
     pub connect_timeout: Duration,

@@ -7,7 +7,7 @@ use super::keys::{self, ENDPOINTS_MAX, PROXY_TLVS, SPLIT_PARTS_MAX, UPSTREAMS_MA
 use super::probes::{self, Probed};
 use super::reader::{Placed, Reader};
 use super::report::{Mistake, Mistakes, Place};
-use super::settings::{EndpointSettings, UpstreamSettings};
+use super::settings::{BalanceSettings, EndpointSettings, UpstreamSettings};
 use super::sockets;
 use super::values::{self, EndpointAddress, shown};
 use crate::balancer::{Balance, Policy};
@@ -56,7 +56,7 @@ impl<'d> Upstreams<'d> {
             resolver.directory = &document.directory;
             for (key, value) in top.named("upstream", "a table of tables: [upstream.NAME]") {
                 let place = top.place_of(key);
-                upstreams.add(top, key.get_ref(), place, value, &mut resolver);
+                upstreams.add((top, &document.directory), key.get_ref(), place, value, &mut resolver);
             }
         }
         upstreams.find_fallbacks(tops);
@@ -87,7 +87,7 @@ impl<'d> Upstreams<'d> {
 
     fn add(
         &mut self,
-        top: &Reader<'_, '_>,
+        (top, directory): (&Reader<'_, '_>, &Path),
         name: &str,
         place: Place,
         value: &Spanned<DeValue<'_>>,
@@ -109,7 +109,7 @@ impl<'d> Upstreams<'d> {
             reader
         });
         let settings = match &reader {
-            Some(reader) => read_one(name, reader, self.zone.as_ref(), resolver),
+            Some(reader) => read_one(name, reader, (self.zone.as_ref(), directory), resolver),
             None => stand_in(name),
         };
         self.settings.push(settings);
@@ -194,7 +194,7 @@ fn split_weight(reader: &Reader<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option
 fn stand_in(name: &str) -> UpstreamSettings {
     UpstreamSettings {
         name: name.to_owned(),
-        policy: Policy::new(Balance::LeastRequest),
+        balance: BalanceSettings { policy: Policy::new(Balance::LeastRequest), hash_secret: None, sticky: None },
         endpoints: Vec::new(),
         connect_timeout: std::time::Duration::ZERO,
         retries: 0,
@@ -214,17 +214,19 @@ fn stand_in(name: &str) -> UpstreamSettings {
 fn read_one(
     name: &str,
     reader: &Reader<'_, '_>,
-    zone: Option<&Arc<str>>,
+    (zone, directory): (Option<&Arc<str>>, &Path),
     resolver: &mut Resolver<'_>,
 ) -> UpstreamSettings {
+    let balance = balance::read(reader, zone, directory);
     let endpoints = read_endpoints(reader, resolver);
+    balance::check_endpoints(reader, balance.policy.balance, &endpoints);
     let connect = sockets::of_upstream(reader, &endpoints);
     let proxy_protocol = proxy_header(reader);
-    let probed = Probed { endpoints: &endpoints, connect: &connect, proxy_protocol, directory: resolver.directory };
+    let probed = Probed { endpoints: &endpoints, connect: &connect, proxy_protocol, directory };
     let probe = probes::of_upstream(reader, &probed);
     UpstreamSettings {
         name: name.to_owned(),
-        policy: balance::policy(reader, zone),
+        balance,
         connect,
         endpoints,
         connect_timeout: reader.duration("connect_timeout"),

@@ -4,6 +4,7 @@
 //! Nothing here knows of files, keys or tables; `reader` calls it.
 
 use super::keys::NAME_BYTES_MAX;
+use crate::balancer::HashKey;
 use crate::base::Address;
 use crate::base::address::UNIX_NAME_BYTES_MAX;
 use std::net::{IpAddr, SocketAddr};
@@ -410,6 +411,47 @@ pub fn text_or_hex(text: &str) -> Result<Vec<u8>, String> {
     bytes
         .filter(|_| plain)
         .ok_or_else(|| "after `hex:` come pairs of hexadecimal digits, such as \"hex:00ff\"".to_owned())
+}
+
+/// What of a request is its key.
+pub fn hash_key(text: &str) -> Result<HashKey, String> {
+    const FORM: &str = "must be \"source\", \"path\", \"header:NAME\", \"cookie:NAME\" or \"query:NAME\"";
+    let (kind, name) = text.split_once(':').unwrap_or((text, ""));
+    Ok(match kind {
+        "source" | "path" if text != kind => return Err(FORM.to_owned()),
+        "source" => HashKey::Source,
+        "path" => HashKey::Path,
+        "header" => HashKey::Header(token(name)?.into()),
+        "cookie" => HashKey::Cookie(token(name)?.into()),
+        "query" if !name.is_empty() && !name.contains(['&', '=', '#']) => HashKey::Query(name.into()),
+        _ => return Err(FORM.to_owned()),
+    })
+}
+
+/// A token (RFC 9110 section 5.6.2), as names of fields and cookies are.
+pub fn token(text: &str) -> Result<String, String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(fine) {
+        return Err(format!("a name here has 1 to {NAME_BYTES_MAX} letters, digits and characters of !#$%&'*+-.^_`|~"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The path of a cookie (RFC 6265 section 4.1.1): of printable characters, and no semicolon.
+pub fn cookie_path(text: &str) -> Result<String, String> {
+    let fine = |byte: u8| byte.is_ascii_graphic() && byte != b';';
+    if !text.starts_with('/') || !text.bytes().all(fine) {
+        return Err("a path here begins with a slash and has no spaces and no semicolons".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The value of a label.
+pub fn label(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(format!("a value has 1 to {NAME_BYTES_MAX} bytes and no control characters"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A name that tables refer to.

@@ -1,13 +1,18 @@
 //! What every algorithm promises: weights are respected, nothing tried is picked while another is left, nothing panics.
 
+mod keyed;
+mod sticky;
+mod timed;
+
 use super::*;
+use crate::base::Instant;
 use crate::upstream::{EndpointIdentity, EndpointState, Placement, Standing};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const ALL: [Balance; 3] = [Balance::RoundRobin, Balance::LeastRequest, Balance::Random];
+const ALL: [Balance; 8] = Balance::ALL;
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
     let endpoint = |(index, weight): (usize, &u32)| {
@@ -36,7 +41,17 @@ impl Worker {
     }
 
     fn pick(&mut self, tried: &[u32], random: u64) -> Option<usize> {
-        self.picker.pick(&self.planned.load(), &self.endpoints, &Ask { tried, random })
+        let ask = self.ask(tried, random);
+        self.picker.pick(&self.planned.load(), &self.endpoints, &ask)
+    }
+}
+
+impl Worker {
+    fn ask<'a>(&self, tried: &'a [u32], random: u64) -> Ask<'a> {
+        let affinity = Affinity { key: Some(mix(random ^ 1)), kept: None };
+        let in_flight = |endpoint: &Endpoint| u64::from(endpoint.identity.in_flight.load(Ordering::Relaxed));
+        let in_flight = self.endpoints.iter().map(in_flight).sum();
+        Ask { tried, random, now: Instant(1_000_000_000), affinity, in_flight }
     }
 }
 
@@ -136,7 +151,8 @@ fn least_request_levels_load_by_weight() {
 
 #[test]
 fn a_huge_weight_beside_a_small_one() {
-    for balance in ALL {
+    // A ring gives each endpoint a point.
+    for balance in ALL.into_iter().filter(|balance| *balance != Balance::RingHash) {
         let counts = shares(balance, &[u32::MAX, 1, u32::MAX], 10_000, 5);
         assert!(counts[1] <= 1, "{balance:?} {counts:?}");
         assert!(counts[0].abs_diff(counts[2]) < 500, "{balance:?} {counts:?}");
@@ -230,7 +246,90 @@ fn replanning_changes_nothing_unless_a_condition_has() {
     assert_eq!(planned.load().available(), 2);
 }
 
+#[test]
+fn with_as_many_choices_as_endpoints_the_least_loaded_is_taken() {
+    let endpoints = endpoints(&[1; 50]);
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        endpoint.identity.in_flight.store(if index == 31 { 4 } else { 5 }, Ordering::Relaxed);
+    }
+    let mut worker = Worker::new(Policy { choices: 50, ..Policy::new(Balance::LeastRequest) }, &endpoints);
+    assert_eq!(counts(&mut worker, 100, 1)[31], 100);
+    assert_ne!(worker.pick(&[31], 1), Some(31));
+    // With fewer it is found as often as it is drawn.
+    let mut worker = Worker::new(Policy { choices: 10, ..Policy::new(Balance::LeastRequest) }, &endpoints);
+    assert!(counts(&mut worker, 1000, 1)[31].abs_diff(183) < 60);
+}
+
+/// Weight, load, priority, part as a backup, zone.
+type Placed = (u32, u32, u8, bool, u8);
+/// State, share, an operator's weight.
+type Stands = (usize, u16, Option<u16>);
+/// Conditions of all, and what is asked for while they hold.
+type Round = (Vec<Stands>, Vec<(Vec<u32>, u64)>);
+
+fn placed() -> impl Strategy<Value = Vec<Placed>> {
+    let weight = prop_oneof![1u32..5, Just(65_535), Just(u32::MAX), Just(0)];
+    prop::collection::vec((weight, any::<u32>(), 0u8..3, any::<bool>(), 0u8..3), 0..20)
+}
+
+fn rounds() -> impl Strategy<Value = Vec<Round>> {
+    let share = prop_oneof![Just(1000u16), 0u16..1000];
+    let weight = prop_oneof![4 => Just(None), 1 => (0u16..9).prop_map(Some)];
+    let conditions = prop::collection::vec((0usize..4, share, weight), 20);
+    let picks = prop::collection::vec((prop::collection::vec(0u32..25, 0..20), any::<u64>()), 1..12);
+    prop::collection::vec((conditions, picks), 1..6)
+}
+
+/// Conditions change under a worker's hands; whatever it picks then is the best that is left.
+fn picks_the_best(balances: &[Balance], all: &[Placed], rounds: &[Round], fail: Fail) -> Result<(), TestCaseError> {
+    let mut endpoints = endpoints(&all.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());
+    for (endpoint, (_, load, priority, backup, zone)) in endpoints.iter_mut().zip(all) {
+        endpoint.identity.in_flight.store(*load, Ordering::Relaxed);
+        let zone = Some(Arc::from(zone.to_string()));
+        endpoint.placement = Placement { priority: *priority, backup: *backup, zone, ..Placement::default() };
+    }
+    for balance in balances {
+        let hash_load_max = (fail == Fail::Open).then_some(1250);
+        let policy = Policy { fail, zone: Some(Arc::from("1")), hash_load_max, ..Policy::new(*balance) };
+        let mut worker = Worker::new(policy, &endpoints);
+        for (standings, picks) in rounds {
+            for (endpoint, (state, share, weight)) in endpoints.iter().zip(standings) {
+                let standing = Standing { state: EndpointState::ALL[*state], share: *share, weight: *weight };
+                endpoint.identity.condition.store(standing);
+            }
+            worker.planned.replan(&endpoints);
+            for (tried, random) in picks {
+                let found = worker.pick(tried, *random);
+                prop_assert!(is_best(&endpoints, fail, tried, found), "{:?} {:?}", balance, found);
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
+    // A table takes its time.
+    #![proptest_config(ProptestConfig::with_cases(6))]
+    #[test]
+    fn nothing_tried_and_nothing_out_of_service_is_picked_from_a_table(
+        all in placed(), rounds in rounds(), closed: bool,
+    ) {
+        let fail = if closed { Fail::Closed } else { Fail::Open };
+        picks_the_best(&[Balance::Maglev], &all, &rounds, fail)?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_tried_and_nothing_out_of_service_is_picked(all in placed(), rounds in rounds(), closed: bool) {
+        let fail = if closed { Fail::Closed } else { Fail::Open };
+        let balances: Vec<_> = ALL.into_iter().filter(|balance| *balance != Balance::Maglev).collect();
+        picks_the_best(&balances, &all, &rounds, fail)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn weights_are_respected(weights in prop::collection::vec(1u32..50, 1..12), seed: u64) {
         let total: u32 = weights.iter().sum();
@@ -239,47 +338,15 @@ proptest! {
             let counts = shares(balance, &weights, picks, seed);
             for (count, weight) in counts.iter().zip(&weights) {
                 let expected = picks as f64 * f64::from(*weight) / f64::from(total);
-                // Round robin gives or takes two; chance, six standard deviations.
-                let tolerance = if balance == Balance::RoundRobin { 2.0 } else { 6.0 * expected.sqrt().max(1.0) };
+                // Round robin gives or takes two; chance, six standard deviations; a ring what its points make.
+                let chance = 6.0 * expected.sqrt().max(1.0);
+                let points = 160.0 * weights.len() as f64 * f64::from(*weight) / f64::from(total);
+                let tolerance = match balance {
+                    Balance::RoundRobin => 2.0,
+                    Balance::RingHash => chance + 6.0 * expected / points.sqrt() + 20_000.0 / 160.0,
+                    _ => chance,
+                };
                 prop_assert!((*count as f64 - expected).abs() <= tolerance, "{balance:?} {weights:?} {counts:?}");
-            }
-        }
-    }
-
-    /// Conditions change under a worker's hands; whatever it picks then is the best that is left.
-    #[test]
-    fn nothing_tried_and_nothing_out_of_service_is_picked(
-        all in prop::collection::vec((
-            prop_oneof![1u32..5, Just(65_535), Just(u32::MAX), Just(0)], any::<u32>(), 0u8..3, any::<bool>(), 0u8..3,
-        ), 0..20),
-        rounds in prop::collection::vec((
-            prop::collection::vec((0usize..4, prop_oneof![Just(1000u16), 0u16..1000], prop_oneof![
-                4 => Just(None), 1 => (0u16..9).prop_map(Some)
-            ]), 20),
-            prop::collection::vec((prop::collection::vec(0u32..25, 0..20), any::<u64>()), 1..12),
-        ), 1..6),
-        closed: bool,
-    ) {
-        let mut endpoints = endpoints(&all.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());
-        for (endpoint, (_, load, priority, backup, zone)) in endpoints.iter_mut().zip(&all) {
-            endpoint.identity.in_flight.store(*load, Ordering::Relaxed);
-            let zone = Some(Arc::from(zone.to_string()));
-            endpoint.placement = Placement { priority: *priority, backup: *backup, zone };
-        }
-        for balance in ALL {
-            let fail = if closed { Fail::Closed } else { Fail::Open };
-            let policy = Policy { fail, zone: Some(Arc::from("1")), ..Policy::new(balance) };
-            let mut worker = Worker::new(policy, &endpoints);
-            for (standings, picks) in &rounds {
-                for (endpoint, (state, share, weight)) in endpoints.iter().zip(standings) {
-                    let standing = Standing { state: EndpointState::ALL[*state], share: *share, weight: *weight };
-                    endpoint.identity.condition.store(standing);
-                }
-                worker.planned.replan(&endpoints);
-                for (tried, random) in picks {
-                    let found = worker.pick(tried, *random);
-                    prop_assert!(is_best(&endpoints, fail, tried, found), "{:?} {:?}", balance, found);
-                }
             }
         }
     }
