@@ -6,10 +6,10 @@ use std::time::Duration;
 /// Options of a listening socket.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
-    /// Connections that the kernel queues for [`Listener::accept`].
+    /// Connections that the kernel queues for [`Listener::accept`](super::Listener::accept).
     pub backlog: i32,
     /// Several listeners, one a worker, share an IP address (SO_REUSEPORT). Unix sockets are shared otherwise:
-    /// [`Engine::listen_shared`].
+    /// [`Engine::listen_shared`](super::Engine::listen_shared).
     pub reuse_port: bool,
     /// Accepts connections to addresses that are not of this machine (IP_TRANSPARENT).
     pub transparent: bool,
