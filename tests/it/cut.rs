@@ -64,7 +64,9 @@ fn a_tcp_stream_that_a_client_resets(engine: Engine) {
 fn a_tcp_connection_that_no_endpoint_takes(engine: Engine) {
     let (_socket, closed) = closed_address();
     let gate = Gate::start(engine, &format!("{HEAD}{RAW}\n[upstream.app]\nendpoints = [\"{closed}\"]\n"));
-    gate.tcp_client().expect_reset();
+    if let Some(mut client) = Client::connect_unless_reset(gate.address("raw")) {
+        client.expect_reset();
+    }
 }
 
 fn a_tunnel_that_an_origin_resets(engine: Engine) {

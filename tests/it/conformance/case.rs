@@ -41,6 +41,8 @@ pub struct Script {
     pub early: bool,
     /// Closes after the answer.
     pub close: bool,
+    /// It is sent in one piece.
+    pub whole: bool,
 }
 
 /// What origins answer unless a case says otherwise.
@@ -66,7 +68,7 @@ fn case(section: &'static str, name: &'static str, sent: impl AsRef<[u8]>) -> Ca
         section,
         name,
         sent: sent.as_ref().to_vec(),
-        script: Script { bytes: OK.into(), early: false, close: false },
+        script: Script { bytes: OK.into(), early: false, close: false, whole: false },
         client: Client::Waits(Vec::new()),
         origin: Origin::NoRequest,
         rfc: "",
@@ -130,6 +132,12 @@ pub fn chunked(body: &str) -> String {
 }
 
 impl Case {
+    /// The origin answers in one piece, whatever the segments: what follows the response is there with its end.
+    pub fn at_once(mut self) -> Case {
+        self.script.whole = true;
+        self
+    }
+
     pub fn rfc(mut self, text: &'static str) -> Case {
         self.rfc = text;
         self

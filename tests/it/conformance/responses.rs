@@ -169,6 +169,7 @@ fn framing() -> Vec<Case> {
             .why("The connection to the endpoint is closed: the next client gets its own answer."),
         passed("9112 6.3", "the next response at once", get("").repeat(2))
             .answered_by(format!("{OK}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))
+            .at_once()
             .gets(OK.repeat(2))
             .rfc("MUST NOT be taken for the next response"),
     ]

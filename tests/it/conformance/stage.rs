@@ -185,8 +185,8 @@ fn serve(mut stream: TcpStream, present: &Mutex<Present>) {
             present.requests.extend_from_slice(&request);
             (present.script.take(), present.segments)
         };
-        let script = script.unwrap_or(Script { bytes: OK.into(), early: false, close: false });
-        send(&mut stream, &script.bytes, segments);
+        let script = script.unwrap_or(Script { bytes: OK.into(), early: false, close: false, whole: false });
+        send(&mut stream, &script.bytes, if script.whole { Segments::Whole } else { segments });
         if script.close {
             return;
         }

@@ -35,13 +35,24 @@ impl Client {
         Client::over(socket.into())
     }
 
-    /// Connects where every connection is closed at once. Its reset may be there before this client knows that it was
-    /// connected.
+    /// Connects where every connection is closed at once: `None` where its reset is there before this client knows that it
+    /// was connected.
+    #[track_caller]
+    pub fn connect_unless_reset(address: SocketAddr) -> Option<Client> {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => Some(Client::over(stream)),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+                None
+            }
+        }
+    }
+
+    /// Connects where every connection is closed at once.
     #[track_caller]
     pub fn expect_closed(address: SocketAddr) {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => Client::over(stream).expect_gone(),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        if let Some(mut client) = Client::connect_unless_reset(address) {
+            client.expect_gone();
         }
     }
 
